@@ -1,1 +1,3 @@
-#![doc = "Placeholder."]
+//! Cluster API for Rust: wire types, pure planners, provider traits, controllers.
+
+pub mod api;
