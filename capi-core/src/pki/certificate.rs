@@ -326,7 +326,9 @@ impl CertificateAuthority {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
-        let certificate = params.self_signed(&key.signer()?).map_err(encoding)?;
+        let certificate = params
+            .self_signed(&key.signer()?)
+            .map_err(|error| encoding(&error))?;
         Ok(Self {
             certificate: Certificate::from_der(certificate.der())?,
             key,
@@ -419,10 +421,10 @@ impl CertificateAuthority {
         }
         let issuer =
             Issuer::from_ca_cert_der(&self.certificate.der.as_slice().into(), self.key.signer()?)
-                .map_err(encoding)?;
+                .map_err(|error| encoding(&error))?;
         let certificate = params
             .signed_by(&key.signer()?, &issuer)
-            .map_err(encoding)?;
+            .map_err(|error| encoding(&error))?;
         Ok(IssuedCertificate {
             certificate: Certificate::from_der(certificate.der())?,
             key,
@@ -430,7 +432,7 @@ impl CertificateAuthority {
     }
 }
 
-fn encoding(error: rcgen::Error) -> PkiError {
+fn encoding(error: &rcgen::Error) -> PkiError {
     PkiError::Malformed(format!("the certificate cannot be written: {error}"))
 }
 
