@@ -1,1 +1,5 @@
-#![doc = "Placeholder."]
+//! A small real Kubernetes API server in one process.
+
+pub mod json;
+pub mod patch;
+pub mod schema;

@@ -1,0 +1,63 @@
+//! JSON merge patch, RFC 7386.
+
+use crate::json::{Object, Value};
+
+/// Merges a patch into a value: members of objects are merged, `null` removes, anything else
+/// replaces. Merging a second time changes nothing.
+pub fn merge<'a>(target: &mut Value<'a>, patch: Value<'a>) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !matches!(target, Value::Object(_)) {
+        *target = Value::Object(Object::new());
+    }
+    let Value::Object(object) = target else {
+        return;
+    };
+    for (name, value) in patch {
+        if value.is_null() {
+            object.remove(&name);
+        } else {
+            merge(object.entry(name), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::parse;
+
+    #[test]
+    fn the_examples_of_the_rfc_hold() {
+        for (target, patch, expected) in [
+            (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"b":"c"}"#, r#"{"a":"b","b":"c"}"#),
+            (r#"{"a":"b"}"#, r#"{"a":null}"#, "{}"),
+            (r#"{"a":"b","b":"c"}"#, r#"{"a":null}"#, r#"{"b":"c"}"#),
+            (r#"{"a":["b"]}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
+            (r#"{"a":"c"}"#, r#"{"a":["b"]}"#, r#"{"a":["b"]}"#),
+            (
+                r#"{"a":{"b":"c"}}"#,
+                r#"{"a":{"b":"d","c":null}}"#,
+                r#"{"a":{"b":"d"}}"#,
+            ),
+            (r#"{"a":[{"b":"c"}]}"#, r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+            (r#"["a","b"]"#, r#"["c","d"]"#, r#"["c","d"]"#),
+            (r#"{"a":"b"}"#, r#"["c"]"#, r#"["c"]"#),
+            (r#"{"a":"foo"}"#, "null", "null"),
+            (r#"{"e":null}"#, r#"{"a":1}"#, r#"{"e":null,"a":1}"#),
+            ("[1,2]", r#"{"a":"b","c":null}"#, r#"{"a":"b"}"#),
+            ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
+        ] {
+            let mut value = parse(target.as_bytes()).unwrap().value;
+            merge(&mut value, parse(patch.as_bytes()).unwrap().value);
+            assert_eq!(
+                value,
+                parse(expected.as_bytes()).unwrap().value,
+                "{target} with {patch}"
+            );
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Removing what a schema does not know.
+
+use super::{Additional, Path, Schema};
+use crate::json::Value;
+
+const TYPE_AND_METADATA: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+impl Schema {
+    /// Removes members that the schema does not know from a resource, and then nulls where
+    /// neither null nor a default is allowed. `apiVersion`, `kind` and `metadata` stay.
+    ///
+    /// Returns the path of each removed unknown member, sorted: what strict field validation
+    /// reports. A second call returns nothing and changes nothing.
+    pub fn prune(&self, resource: &mut Value<'_>) -> Vec<String> {
+        let mut unknown = Vec::new();
+        self.prune_at(resource, true, &Path::ROOT, &mut unknown);
+        self.prune_nulls(resource, true);
+        unknown.sort_unstable();
+        unknown
+    }
+
+    fn prune_at(
+        &self,
+        value: &mut Value<'_>,
+        root: bool,
+        path: &Path<'_>,
+        unknown: &mut Vec<String>,
+    ) {
+        match value {
+            Value::Object(object) => object.retain(|name, member| {
+                if (root || self.embedded_resource) && TYPE_AND_METADATA.contains(&name) {
+                    return true;
+                }
+                let here = path.field(name);
+                if let Some(schema) = self.property(name) {
+                    schema.prune_at(member, false, &here, unknown);
+                    return true;
+                }
+                match &self.additional {
+                    Additional::Schema(schema) => {
+                        schema.prune_at(member, false, &here, unknown);
+                        true
+                    }
+                    _ if self.preserve_unknown_fields => true,
+                    Additional::Any | Additional::Forbidden => {
+                        prune_unknown(member, &here, unknown);
+                        true
+                    }
+                    Additional::Unsaid => {
+                        unknown.push(here.dotted());
+                        false
+                    }
+                }
+            }),
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    let here = path.index(index);
+                    match &self.items {
+                        Some(schema) => schema.prune_at(item, false, &here, unknown),
+                        None if self.preserve_unknown_fields => {}
+                        None => prune_unknown(item, &here, unknown),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn prune_nulls(&self, value: &mut Value<'_>, root: bool) {
+        match value {
+            Value::Object(object) => object.retain(|name, member| {
+                if root && TYPE_AND_METADATA.contains(&name) {
+                    return true;
+                }
+                let Some(schema) = self.member(name) else {
+                    return true;
+                };
+                if member.is_null() {
+                    return schema.nullable || schema.default.is_some();
+                }
+                schema.prune_nulls(member, false);
+                true
+            }),
+            Value::Array(items) => {
+                if let Some(schema) = &self.items {
+                    items
+                        .iter_mut()
+                        .for_each(|item| schema.prune_nulls(item, false));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Empties objects about which no schema says anything.
+fn prune_unknown(value: &mut Value<'_>, path: &Path<'_>, unknown: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => object.retain(|name, _| {
+            unknown.push(path.field(name).dotted());
+            false
+        }),
+        Value::Array(items) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                prune_unknown(item, &path.index(index), unknown);
+            }
+        }
+        _ => {}
+    }
+}
