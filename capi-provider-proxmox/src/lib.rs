@@ -1,1 +1,13 @@
-#![doc = "Placeholder."]
+//! Cluster API infrastructure provider for Proxmox VE, on the custom resources of CAPMOX.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`client`] | an asynchronous client for the part of the Proxmox VE API that a provider needs |
+//! | [`iso`] | a writer (and small reader) of NoCloud ISO 9660 images |
+//! | [`simulator`] | a simulated Proxmox VE datacenter (feature `simulator`) |
+
+pub mod client;
+pub mod clock;
+pub mod iso;
+#[cfg(feature = "simulator")]
+pub mod simulator;
