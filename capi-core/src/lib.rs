@@ -1,5 +1,11 @@
 //! Cluster API for Rust: wire types, pure planners, provider traits, controllers.
 
 pub mod api;
+#[cfg(feature = "api")]
+pub mod clock;
 #[cfg(feature = "pki")]
 pub mod pki;
+#[cfg(feature = "api")]
+pub mod provider;
+#[cfg(feature = "runtime")]
+pub mod runtime;

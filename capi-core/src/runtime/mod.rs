@@ -1,0 +1,21 @@
+//! What controllers run on.
+mod cache;
+mod error;
+mod metrics;
+mod object;
+mod query;
+mod queue;
+mod reflect;
+mod resource;
+mod store;
+mod workload;
+mod writer;
+pub use cache::*;
+pub use error::*;
+pub use metrics::*;
+pub use object::*;
+pub use queue::QueueConfig;
+pub use resource::*;
+pub use store::{Change, IndexFn, Store};
+pub use workload::*;
+pub use writer::*;

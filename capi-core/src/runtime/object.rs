@@ -1,0 +1,253 @@
+//! Objects as the caches keep them: encoded, with the metadata that indexes and mappings need.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::Error;
+
+/// Namespace and name; the namespace of a cluster-scoped object is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// `metadata.namespace`, or empty.
+    pub namespace: Arc<str>,
+    /// `metadata.name`.
+    pub name: Arc<str>,
+}
+
+impl ObjectKey {
+    /// A key of its parts.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
+
+    /// Another name in the same namespace.
+    #[must_use]
+    pub fn sibling(&self, name: &str) -> Self {
+        Self {
+            namespace: self.namespace.clone(),
+            name: name.into(),
+        }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// One entry of `metadata.ownerReferences`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// `group/version` of the owner.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name, in the namespace of the object.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The one owner that controls the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controller: Option<bool>,
+    /// The owner's foreground deletion waits for the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_owner_deletion: Option<bool>,
+}
+
+impl Owner {
+    /// The API group of the owner.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group)
+    }
+
+    /// Whether it is of this group and kind.
+    #[must_use]
+    pub fn is(&self, group: &str, kind: &str) -> bool {
+        self.kind == kind && self.group() == group
+    }
+}
+
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    metadata: Meta,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Meta {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
+    pub(crate) generation: i64,
+    pub(crate) deletion_timestamp: Option<jiff::Timestamp>,
+    pub(crate) labels: Option<std::collections::BTreeMap<String, String>>,
+    pub(crate) finalizers: Option<Vec<String>>,
+    pub(crate) owner_references: Option<Vec<Owner>>,
+}
+
+/// An object of a cache: its bytes, the metadata that indexes need, and what it decodes to, made
+/// once when somebody asks.
+pub struct Object {
+    key: ObjectKey,
+    meta: Meta,
+    version: u64,
+    raw: Bytes,
+    decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Object {
+    /// Reads the metadata of an encoded object.
+    ///
+    /// # Errors
+    /// When the bytes are no Kubernetes object.
+    pub fn from_bytes(raw: Bytes) -> Result<Self, Error> {
+        let head: Head =
+            serde_json::from_slice(&raw).map_err(|source| Error::decode("object", source))?;
+        let meta = head.metadata;
+        Ok(Self {
+            key: ObjectKey::new(meta.namespace.as_str(), meta.name.as_str()),
+            version: meta.resource_version.parse().unwrap_or(0),
+            meta,
+            raw,
+            decoded: OnceLock::new(),
+        })
+    }
+
+    /// Namespace and name.
+    pub fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
+    /// `metadata.name`.
+    pub fn name(&self) -> &str {
+        &self.key.name
+    }
+
+    /// `metadata.uid`.
+    pub fn uid(&self) -> &str {
+        &self.meta.uid
+    }
+
+    /// `metadata.resourceVersion`.
+    pub fn resource_version(&self) -> &str {
+        &self.meta.resource_version
+    }
+
+    /// The resource version as the number that orders the object's states; 0 when it is none.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// `metadata.generation`.
+    pub fn generation(&self) -> i64 {
+        self.meta.generation
+    }
+
+    /// `metadata.deletionTimestamp`.
+    pub fn deletion_timestamp(&self) -> Option<jiff::Timestamp> {
+        self.meta.deletion_timestamp
+    }
+
+    /// Somebody deleted it, and finalizers keep it.
+    pub fn is_deleting(&self) -> bool {
+        self.meta.deletion_timestamp.is_some()
+    }
+
+    /// A label's value.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.meta.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// `metadata.labels`.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.meta
+            .labels
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// `metadata.finalizers`.
+    pub fn finalizers(&self) -> &[String] {
+        self.meta.finalizers.as_deref().unwrap_or_default()
+    }
+
+    /// Whether the finalizer is there.
+    pub fn has_finalizer(&self, finalizer: &str) -> bool {
+        self.finalizers().iter().any(|found| found == finalizer)
+    }
+
+    /// `metadata.ownerReferences`.
+    pub fn owners(&self) -> &[Owner] {
+        self.meta.owner_references.as_deref().unwrap_or_default()
+    }
+
+    /// The owner that controls it.
+    pub fn controller(&self) -> Option<&Owner> {
+        self.owners()
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+    }
+
+    /// The encoded object.
+    pub fn bytes(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// The object as `K`. Decoded once; asking for one type only, as controllers do, is free
+    /// from then on.
+    ///
+    /// # Errors
+    /// When the object does not have `K`'s form.
+    pub fn decode<K: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<K>, Error> {
+        if let Some(decoded) = self.decoded.get()
+            && let Ok(typed) = Arc::clone(decoded).downcast::<K>()
+        {
+            return Ok(typed);
+        }
+        let typed: Arc<K> = Arc::new(
+            serde_json::from_slice(&self.raw)
+                .map_err(|source| Error::decode(&self.key.to_string(), source))?,
+        );
+        // Another thread, or another type, may have been first: theirs stays, ours is as good.
+        let _ = self
+            .decoded
+            .set(Arc::clone(&typed) as Arc<dyn Any + Send + Sync>);
+        Ok(typed)
+    }
+
+    /// The object as a tree of JSON, made anew at each call.
+    ///
+    /// # Errors
+    /// When the bytes are no JSON.
+    pub fn value(&self) -> Result<serde_json::Value, Error> {
+        serde_json::from_slice(&self.raw)
+            .map_err(|source| Error::decode(&self.key.to_string(), source))
+    }
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Object({} at {})", self.key, self.meta.resource_version)
+    }
+}

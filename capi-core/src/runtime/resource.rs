@@ -1,0 +1,182 @@
+//! Kinds as values: what a path and an apiVersion need.
+
+use std::{fmt, sync::Arc};
+
+/// Group, version, kind, plural and scope of a kind.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ResourceType(Arc<Names>);
+
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Names {
+    group: String,
+    version: String,
+    kind: String,
+    plural: String,
+    namespaced: bool,
+}
+
+impl ResourceType {
+    /// A kind of its parts.
+    pub fn new(
+        group: impl Into<String>,
+        version: impl Into<String>,
+        kind: impl Into<String>,
+        plural: impl Into<String>,
+        namespaced: bool,
+    ) -> Self {
+        Self(Arc::new(Names {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            namespaced,
+        }))
+    }
+
+    /// The namespaced kind of a type.
+    #[must_use]
+    pub fn of<K: kube_core::Resource<DynamicType = ()>>() -> Self {
+        Self::new(
+            K::group(&()),
+            K::version(&()),
+            K::kind(&()),
+            K::plural(&()),
+            true,
+        )
+    }
+
+    /// The cluster-scoped kind of a type.
+    #[must_use]
+    pub fn cluster_scoped<K: kube_core::Resource<DynamicType = ()>>() -> Self {
+        Self::new(
+            K::group(&()),
+            K::version(&()),
+            K::kind(&()),
+            K::plural(&()),
+            false,
+        )
+    }
+
+    /// A namespaced kind whose plural follows from its name, as Cluster API's contract demands.
+    #[must_use]
+    pub fn by_convention(group: &str, version: &str, kind: &str) -> Self {
+        Self::new(group, version, kind, plural_of(kind), true)
+    }
+
+    /// API group; empty for the core group.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.0.group
+    }
+
+    /// Version, `v1beta2`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.0.version
+    }
+
+    /// Kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.0.kind
+    }
+
+    /// Plural, as in paths.
+    #[must_use]
+    pub fn plural(&self) -> &str {
+        &self.0.plural
+    }
+
+    /// Objects live in namespaces.
+    #[must_use]
+    pub fn namespaced(&self) -> bool {
+        self.0.namespaced
+    }
+
+    /// `group/version`, or the version alone for the core group.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.0.group.is_empty() {
+            self.0.version.clone()
+        } else {
+            format!("{}/{}", self.0.group, self.0.version)
+        }
+    }
+
+    /// Path of the collection in a namespace, or of all namespaces for an empty one.
+    #[must_use]
+    pub fn path(&self, namespace: &str) -> String {
+        let root = if self.0.group.is_empty() {
+            format!("/api/{}", self.0.version)
+        } else {
+            format!("/apis/{}/{}", self.0.group, self.0.version)
+        };
+        if namespace.is_empty() || !self.0.namespaced {
+            format!("{root}/{}", self.0.plural)
+        } else {
+            format!("{root}/namespaces/{namespace}/{}", self.0.plural)
+        }
+    }
+}
+
+impl fmt::Debug for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0.kind, self.api_version())
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.kind)
+    }
+}
+
+/// The plural of a kind by the rules that Cluster API's contract names CRDs with.
+#[must_use]
+pub fn plural_of(kind: &str) -> String {
+    let lower = kind.to_ascii_lowercase();
+    let vowel_before_y = lower
+        .strip_suffix('y')
+        .and_then(|stem| stem.chars().last())
+        .is_some_and(|last| "aeiou".contains(last));
+    if let Some(stem) = lower.strip_suffix('y').filter(|_| !vowel_before_y) {
+        format!("{stem}ies")
+    } else if ["s", "x", "z", "ch", "sh"]
+        .iter()
+        .any(|end| lower.ends_with(end))
+    {
+        format!("{lower}es")
+    } else {
+        format!("{lower}s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plurals_follow_the_contract() {
+        for (kind, plural) in [
+            ("Machine", "machines"),
+            ("ProxmoxMachine", "proxmoxmachines"),
+            ("IPAddress", "ipaddresses"),
+            ("Policy", "policies"),
+            ("Gateway", "gateways"),
+        ] {
+            assert_eq!(plural_of(kind), plural);
+        }
+    }
+
+    #[test]
+    fn paths_are_those_of_the_api_server() {
+        let machines = ResourceType::by_convention("cluster.x-k8s.io", "v1beta2", "Machine");
+        assert_eq!(
+            machines.path("default"),
+            "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/machines"
+        );
+        assert_eq!(machines.path(""), "/apis/cluster.x-k8s.io/v1beta2/machines");
+        let nodes = ResourceType::new("", "v1", "Node", "nodes", false);
+        assert_eq!(nodes.path("ignored"), "/api/v1/nodes");
+    }
+}
