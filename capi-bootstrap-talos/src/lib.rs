@@ -1,1 +1,8 @@
-#![doc = "Placeholder."]
+//! Cluster API bootstrap provider for Talos Linux: secrets bundle, machine configuration,
+//! patches.
+
+pub mod config;
+pub mod secrets;
+
+#[cfg(test)]
+mod testing;
