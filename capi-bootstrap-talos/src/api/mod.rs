@@ -5,3 +5,14 @@
 mod config;
 
 pub use config::*;
+
+/// The CustomResourceDefinitions of the kinds of this crate, with all served versions.
+///
+/// See [`capi_core::api::crds`] for what they leave to the API server.
+#[must_use]
+pub fn crds() -> Vec<serde_json::Value> {
+    capi_core::api::parse_definitions(&[
+        include_str!("../../crds/talosconfigs.json"),
+        include_str!("../../crds/talosconfigtemplates.json"),
+    ])
+}

@@ -89,7 +89,7 @@ macro_rules! open_enum {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string" })
+                schemars::json_schema!({ "type": "string", "enum": Self::KNOWN })
             }
         }
     };
@@ -491,7 +491,10 @@ impl ObjectReference {
         ContractVersionedObjectReference {
             kind: self.kind.clone().unwrap_or_default(),
             name: self.name.clone().unwrap_or_default(),
-            api_group: api_version.split_once('/').map(|(group, _)| group.to_owned()).unwrap_or_default(),
+            api_group: api_version
+                .split_once('/')
+                .map(|(group, _)| group.to_owned())
+                .unwrap_or_default(),
         }
     }
 }

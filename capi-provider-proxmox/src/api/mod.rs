@@ -14,3 +14,16 @@ pub use network::*;
 pub const GROUP: &str = "infrastructure.cluster.x-k8s.io";
 /// Version that is stored.
 pub const VERSION: &str = "v1alpha2";
+
+/// The CustomResourceDefinitions of the kinds of this crate, with all served versions.
+///
+/// See [`capi_core::api::crds`] for what they leave to the API server.
+#[must_use]
+pub fn crds() -> Vec<serde_json::Value> {
+    capi_core::api::parse_definitions(&[
+        include_str!("../../crds/proxmoxclusters.json"),
+        include_str!("../../crds/proxmoxclustertemplates.json"),
+        include_str!("../../crds/proxmoxmachines.json"),
+        include_str!("../../crds/proxmoxmachinetemplates.json"),
+    ])
+}
