@@ -1,7 +1,6 @@
 //! Cluster API bootstrap provider for Talos Linux: secrets bundle, machine configuration,
 //! patches.
 
-pub mod api;
 pub mod config;
 pub mod secrets;
 

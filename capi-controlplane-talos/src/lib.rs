@@ -1,3 +1,1 @@
-//! Cluster API control plane provider for Talos Linux.
-
-pub mod api;
+#![doc = "Placeholder."]

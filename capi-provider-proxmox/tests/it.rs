@@ -2,6 +2,10 @@
 
 #[path = "it/iso_peers.rs"]
 mod iso_peers;
+#[path = "it/proxmoxer.rs"]
+mod proxmoxer;
+#[path = "it/simulator.rs"]
+mod simulator;
 
 /// The folder with data of others, from `CAPI_UPSTREAM` or beside the workspace.
 fn upstream() -> Option<std::path::PathBuf> {

@@ -4,10 +4,11 @@
 //! phrase), waits for tasks, and uploads files. It never writes a secret: not in `Debug`, not in an error, not in a log.
 //!
 //! ```no_run
+//! use capi_core::clock::Clock;
 //! use capi_provider_proxmox::client::{ApiToken, Client, TlsTrust};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::builder("https://127.0.0.1:8006", ApiToken::new("capi@pve!manager", "secret")?)
+//! let client = Client::builder("https://127.0.0.1:8006", ApiToken::new("capi@pve!manager", "secret")?, Clock::system())
 //!     .trust(TlsTrust::Fingerprints(vec!["AB:CD:...".parse()?]))
 //!     .build()?;
 //! println!("{}", client.version().await?.version);
@@ -49,7 +50,7 @@ pub use types::{
     Volume, split_tags,
 };
 
-use crate::clock::{Clock, SystemClock};
+use capi_core::clock::Clock;
 
 /// An API token: its full name and its secret.
 #[derive(Clone)]
@@ -132,7 +133,7 @@ pub struct ClientBuilder {
     token: ApiToken,
     trust: Option<TlsTrust>,
     transport: Option<Arc<dyn Transport>>,
-    clock: Arc<dyn Clock>,
+    clock: Clock,
     timeout: Duration,
 }
 
@@ -155,12 +156,6 @@ impl ClientBuilder {
         self
     }
 
-    /// The clock for time-outs, waits and certificates' dates.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
     /// Longest time a call may take; 30 seconds unless said. An upload gets ten times that.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -180,7 +175,7 @@ impl ClientBuilder {
         let transport = match (self.transport, self.trust) {
             (Some(transport), _) => transport,
             (None, Some(trust)) => Arc::new(
-                HttpsTransport::new(&trust, Arc::clone(&self.clock))
+                HttpsTransport::new(&trust, self.clock.clone())
                     .map_err(|error| Error::Configuration(error.to_string()))?,
             ),
             (None, None) => {
@@ -235,7 +230,7 @@ struct Inner {
     authorization: HeaderValue,
     token: ApiToken,
     transport: Arc<dyn Transport>,
-    clock: Arc<dyn Clock>,
+    clock: Clock,
     timeout: Duration,
 }
 
@@ -256,14 +251,15 @@ enum Payload {
 }
 
 impl Client {
-    /// Begins a client for the node at `url`, such as `https://pve1.example.org:8006`.
-    pub fn builder(url: impl Into<String>, token: ApiToken) -> ClientBuilder {
+    /// Begins a client for the node at `url`, such as `https://pve1.example.org:8006`. The clock is for time-outs, waits
+    /// and certificates' dates.
+    pub fn builder(url: impl Into<String>, token: ApiToken, clock: Clock) -> ClientBuilder {
         ClientBuilder {
             endpoints: vec![url.into()],
             token,
             trust: None,
             transport: None,
-            clock: Arc::new(SystemClock),
+            clock,
             timeout: Duration::from_secs(30),
         }
     }
@@ -276,7 +272,7 @@ impl Client {
 
     /// The clock of this client.
     #[must_use]
-    pub fn clock(&self) -> &Arc<dyn Clock> {
+    pub fn clock(&self) -> &Clock {
         &self.inner.clock
     }
 

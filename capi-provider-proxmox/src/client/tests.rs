@@ -46,10 +46,15 @@ fn answer(status: u16, reason: &str, body: &str) -> Result<Response<Bytes>, Tran
     Ok(response)
 }
 
+fn clock() -> Clock {
+    Clock::following_tokio(jiff::Timestamp::UNIX_EPOCH)
+}
+
 fn client(script: &Arc<Script>) -> Client {
     Client::builder(
         "https://pve1:8006/api2/json/",
         ApiToken::new("capi@pve!t", "s3cr3t").unwrap(),
+        clock(),
     )
     .transport(Arc::clone(script) as Arc<dyn Transport>)
     .build()
@@ -180,11 +185,15 @@ async fn the_second_endpoint_is_used_when_the_first_cannot_be_connected() {
         answer(200, "", r#"{"data":7}"#),
         answer(200, "", r#"{"data":8}"#),
     ]);
-    let client = Client::builder("https://pve1:8006", ApiToken::new("a@b!c", "s").unwrap())
-        .endpoint("https://pve2:8006")
-        .transport(Arc::clone(&script) as Arc<dyn Transport>)
-        .build()
-        .unwrap();
+    let client = Client::builder(
+        "https://pve1:8006",
+        ApiToken::new("a@b!c", "s").unwrap(),
+        clock(),
+    )
+    .endpoint("https://pve2:8006")
+    .transport(Arc::clone(&script) as Arc<dyn Transport>)
+    .build()
+    .unwrap();
     assert_eq!(
         (
             client.next_id().await.unwrap(),
@@ -280,8 +289,8 @@ async fn a_failed_task_tells_its_exit_status_and_the_end_of_its_log() {
     assert_eq!(error.class(), ErrorClass::Locked);
 }
 
-#[test]
-fn tokens_and_urls_that_cannot_work_are_refused_with_a_reason() {
+#[tokio::test]
+async fn tokens_and_urls_that_cannot_work_are_refused_with_a_reason() {
     for name in ["", "root", "root@pam", "root@pam!", "@pam!x"] {
         assert!(ApiToken::new(name, "s").is_err(), "{name}");
     }
@@ -295,7 +304,7 @@ fn tokens_and_urls_that_cannot_work_are_refused_with_a_reason() {
         "https://",
         "https://user@pve1:8006",
     ] {
-        let error = Client::builder(url, token())
+        let error = Client::builder(url, token(), clock())
             .trust(TlsTrust::danger_accept_any())
             .build()
             .unwrap_err();
@@ -305,7 +314,7 @@ fn tokens_and_urls_that_cannot_work_are_refused_with_a_reason() {
         );
     }
     assert!(
-        Client::builder("https://pve1:8006", token())
+        Client::builder("https://pve1:8006", token(), clock())
             .build()
             .unwrap_err()
             .to_string()

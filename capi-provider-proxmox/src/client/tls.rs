@@ -12,7 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
-use crate::clock::Clock;
+use capi_core::clock::Clock;
 
 /// What a server must present to be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +37,7 @@ impl TlsTrust {
         Self::DangerAny
     }
 
-    pub(super) fn client_config(
-        &self,
-        clock: Arc<dyn Clock>,
-    ) -> Result<rustls::ClientConfig, String> {
+    pub(super) fn client_config(&self, clock: Clock) -> Result<rustls::ClientConfig, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_details(
             Arc::clone(&provider),
@@ -221,25 +218,28 @@ const UNEXPECTED_FINGERPRINT: &str = "it has the fingerprint ";
 pub(super) fn certificate_problem(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let mut current = Some(error);
     while let Some(cause) = current {
-        let tls = cause.downcast_ref::<rustls::Error>().or_else(|| {
-            let io = cause.downcast_ref::<std::io::Error>()?;
-            io.get_ref()?.downcast_ref::<rustls::Error>()
-        });
-        match tls {
+        match cause.downcast_ref::<rustls::Error>() {
             Some(rustls::Error::InvalidCertificate(reason)) => return Some(format!("{reason}")),
             Some(rustls::Error::General(text)) if text.starts_with(UNEXPECTED_FINGERPRINT) => {
                 return Some(text.clone());
             }
             _ => {}
         }
-        current = cause.source();
+        // An I/O error names the cause of what it carries as its own, and not what it carries.
+        let carried = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        current = match carried {
+            Some(carried) => Some(carried),
+            None => cause.source(),
+        };
     }
     None
 }
 
 /// Certificates' dates are compared with the clock that everything else uses.
 #[derive(Debug)]
-struct TlsTime(Arc<dyn Clock>);
+struct TlsTime(Clock);
 
 impl rustls::time_provider::TimeProvider for TlsTime {
     fn current_time(&self) -> Option<UnixTime> {

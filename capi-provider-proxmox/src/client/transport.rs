@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::error::TransportError;
 use super::tls::{TlsTrust, certificate_problem};
-use crate::clock::Clock;
+use capi_core::clock::Clock;
 
 /// Longest answer that is held in memory.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
@@ -63,7 +63,7 @@ impl HttpsTransport {
     ///
     /// # Errors
     /// [`TransportError::Certificate`] when the authority certificates cannot be read.
-    pub fn new(trust: &TlsTrust, clock: Arc<dyn Clock>) -> Result<Self, TransportError> {
+    pub fn new(trust: &TlsTrust, clock: Clock) -> Result<Self, TransportError> {
         let config = trust
             .client_config(clock)
             .map_err(|reason| TransportError::Certificate {

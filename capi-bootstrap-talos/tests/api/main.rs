@@ -1,4 +1,0 @@
-//! The wire types and definitions of this crate against upstream's definitions and objects.
-
-mod definitions;
-mod upstream;
