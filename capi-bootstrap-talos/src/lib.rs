@@ -1,6 +1,7 @@
 //! Cluster API bootstrap provider for Talos Linux: secrets bundle, machine configuration,
 //! patches.
 
+pub mod api;
 pub mod config;
 pub mod secrets;
 

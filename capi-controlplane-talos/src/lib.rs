@@ -1,1 +1,3 @@
-#![doc = "Placeholder."]
+//! Cluster API control plane provider for Talos Linux.
+
+pub mod api;

@@ -2,10 +2,12 @@
 //!
 //! | module | what it is |
 //! | --- | --- |
+//! | [`api`] | the kinds: ProxmoxCluster, ProxmoxMachine and their templates |
 //! | [`client`] | an asynchronous client for the part of the Proxmox VE API that a provider needs |
 //! | [`iso`] | a writer (and small reader) of NoCloud ISO 9660 images |
 //! | [`simulator`] | a simulated Proxmox VE datacenter (feature `simulator`) |
 
+pub mod api;
 pub mod client;
 pub mod iso;
 #[cfg(feature = "simulator")]

@@ -162,7 +162,7 @@ fn applying_again_changes_nothing_not_even_the_time() {
     let patch = object(r#"{"a":"x","list":[{"name":"p","v":1}]}"#);
     let first = apply(
         None,
-        patch.clone(),
+        &patch,
         &by("me", "2024-01-01T00:00:00Z", &schema),
         false,
     )
@@ -176,7 +176,7 @@ fn applying_again_changes_nothing_not_even_the_time() {
     );
     let again = apply(
         Some(&first.object),
-        patch,
+        &patch,
         &by("me", "2024-01-02T00:00:00Z", &schema),
         false,
     )
@@ -191,7 +191,7 @@ fn what_is_applied_no_more_goes_unless_another_manager_owns_it() {
     let one = |spec: &str, live: Option<&Value<'static>>, manager: &str| {
         apply(
             live,
-            object(spec),
+            &object(spec),
             &by(manager, "2024-01-01T00:00:00Z", &schema),
             false,
         )
@@ -266,7 +266,7 @@ fn what_client_side_apply_owned_goes_over_without_a_conflict() {
     assert!(
         apply(
             Some(&live),
-            patch.clone(),
+            &patch,
             &by("somebody", "2024-01-02T00:00:00Z", &schema),
             false
         )
@@ -274,7 +274,7 @@ fn what_client_side_apply_owned_goes_over_without_a_conflict() {
     );
     let applied = apply(
         Some(&live),
-        patch,
+        &patch,
         &by("kubectl", "2024-01-02T00:00:00Z", &schema),
         false,
     )
@@ -316,7 +316,7 @@ fn appliers_are_told_apart_by_name_across_versions_and_their_fields_follow() {
     };
     let live = apply(
         None,
-        object(r#"{"replicas":3,"b":"x"}"#),
+        &object(r#"{"replicas":3,"b":"x"}"#),
         &write("me", "example.com/v1", &first),
         false,
     )
@@ -328,7 +328,7 @@ fn appliers_are_told_apart_by_name_across_versions_and_their_fields_follow() {
     );
     let conflict = apply(
         Some(&now),
-        patch.clone(),
+        &patch,
         &write("other", "example.com/v2", &second),
         false,
     )
@@ -339,7 +339,7 @@ fn appliers_are_told_apart_by_name_across_versions_and_their_fields_follow() {
     );
     let mine = apply(
         Some(&now),
-        patch,
+        &patch,
         &write("me", "example.com/v2", &second),
         false,
     )
@@ -414,7 +414,7 @@ fn a_request_may_reset_all_managers_and_objects_without_any_stay_so() {
     assert!(newer.at(&["metadata", "managedFields"]).is_none());
     let applied = apply(
         Some(&newer),
-        object(r#"{"n":1}"#),
+        &object(r#"{"n":1}"#),
         &by("me", "2024-01-04T00:00:00Z", &schema),
         false,
     )
@@ -474,7 +474,7 @@ fn a_granular_map_that_became_atomic_is_owned_as_a_whole() {
     .unwrap();
     let live = apply(
         None,
-        object(r#"{"m":{"x":"1"}}"#),
+        &object(r#"{"m":{"x":"1"}}"#),
         &by("one", "2024-01-01T00:00:00Z", &before),
         false,
     )
@@ -482,7 +482,7 @@ fn a_granular_map_that_became_atomic_is_owned_as_a_whole() {
     .object;
     let error = apply(
         Some(&live),
-        object(r#"{"m":{"y":"2"}}"#),
+        &object(r#"{"m":{"y":"2"}}"#),
         &by("two", "2024-01-01T00:00:00Z", &after),
         false,
     )
@@ -505,7 +505,7 @@ fn merged_lists_keep_the_order_of_the_configuration_and_the_places_of_the_rest()
         let patch = object(&format!(r#"{{"set":{given}}}"#));
         let applied = apply(
             Some(&live),
-            patch,
+            &patch,
             &by("me", "2024-01-02T00:00:00Z", &schema),
             false,
         )

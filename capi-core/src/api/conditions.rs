@@ -31,7 +31,6 @@ pub struct Condition {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 pub enum ConditionStatus {
     /// It holds.
     True,
@@ -51,6 +50,19 @@ impl ConditionStatus {
             Self::False => "False",
             Self::Unknown => "Unknown",
         }
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for ConditionStatus {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ConditionStatus".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "enum": ["True", "False", "Unknown"] })
     }
 }
 

@@ -166,7 +166,7 @@ pub struct InClusterIPPoolSpec {
         rename = "allocateReservedIPAddresses",
         skip_serializing_if = "is_default"
     )]
-    pub allocate_reserved_ip_addresses: bool,
+    pub allocate_reserved_ip_addresses: Option<bool>,
     /// What the pool never gives, in the notations of `addresses`.
     #[serde(skip_serializing_if = "is_default")]
     pub excluded_addresses: Vec<String>,

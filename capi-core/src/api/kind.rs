@@ -4,7 +4,8 @@
 ///
 /// The spec and the status are plain serde structs with `Default` and `PartialEq`. An object that
 /// names another `apiVersion` or `kind` is refused; one that names none is accepted, since items of
-/// a list may leave them out. The status is left out while nothing is set in it.
+/// a list may leave them out. Spec and status are left
+/// out while nothing is set in them.
 ///
 /// The crate that uses the macro needs `serde`, `k8s-openapi` and `kube-core` as dependencies.
 ///
@@ -80,7 +81,11 @@ macro_rules! object_kind {
                 object.serialize_field("apiVersion", &Self::KIND.api_version())?;
                 object.serialize_field("kind", Self::KIND.kind)?;
                 object.serialize_field("metadata", &self.metadata)?;
-                object.serialize_field("spec", &self.spec)?;
+                if self.spec == <$spec>::default() {
+                    object.skip_field("spec")?;
+                } else {
+                    object.serialize_field("spec", &self.spec)?;
+                }
                 $(
                     if self.status == <$status>::default() {
                         object.skip_field("status")?;

@@ -152,4 +152,7 @@ pub struct MachineSetV1Beta1DeprecatedStatus {
     /// Machines whose node is ready.
     #[serde(skip_serializing_if = "is_default")]
     pub ready_replicas: Option<i32>,
+    /// Machines that have been ready for long enough.
+    #[serde(skip_serializing_if = "is_default")]
+    pub available_replicas: Option<i32>,
 }

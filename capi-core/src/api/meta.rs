@@ -8,7 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// True when `value` is what an absent field decodes to; such fields are not written.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+#[doc(hidden)]
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -88,7 +89,7 @@ macro_rules! open_enum {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!({ "type": "string" })
+                schemars::json_schema!({ "type": "string", "enum": Self::KNOWN })
             }
         }
     };
@@ -413,6 +414,87 @@ impl LabelSelectorRequirement {
             "Exists" => value.is_some(),
             "DoesNotExist" => value.is_none(),
             _ => false,
+        }
+    }
+}
+
+/// Points to an object of a given kind in the same namespace, as `k8s.io/api/core/v1` has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct TypedLocalObjectReference {
+    /// API group of the object; the core group when unset.
+    #[serde(skip_serializing_if = "is_default")]
+    pub api_group: Option<String>,
+    /// Kind of the object.
+    pub kind: String,
+    /// Name of the object.
+    pub name: String,
+}
+
+/// Points to an object of a known kind in the same namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct LocalObjectReference {
+    /// Name of the object.
+    #[serde(skip_serializing_if = "is_default")]
+    pub name: String,
+}
+
+/// Points to a secret, which may be in another namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct SecretReference {
+    /// Name of the secret.
+    #[serde(skip_serializing_if = "is_default")]
+    pub name: String,
+    /// Namespace of the secret; that of the referring object when unset.
+    #[serde(skip_serializing_if = "is_default")]
+    pub namespace: Option<String>,
+}
+
+/// Points to any object, with its version and namespace, as `k8s.io/api/core/v1` has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct ObjectReference {
+    /// Group and version of the object.
+    #[serde(skip_serializing_if = "is_default")]
+    pub api_version: Option<String>,
+    /// A part of the object.
+    #[serde(skip_serializing_if = "is_default")]
+    pub field_path: Option<String>,
+    /// Kind of the object.
+    #[serde(skip_serializing_if = "is_default")]
+    pub kind: Option<String>,
+    /// Name of the object.
+    #[serde(skip_serializing_if = "is_default")]
+    pub name: Option<String>,
+    /// Namespace of the object.
+    #[serde(skip_serializing_if = "is_default")]
+    pub namespace: Option<String>,
+    /// Version of the object's content.
+    #[serde(skip_serializing_if = "is_default")]
+    pub resource_version: Option<String>,
+    /// Identity of the object.
+    #[serde(skip_serializing_if = "is_default")]
+    pub uid: Option<String>,
+}
+
+impl ObjectReference {
+    /// The same reference without version and namespace.
+    #[must_use]
+    pub fn contract_versioned(&self) -> ContractVersionedObjectReference {
+        let api_version = self.api_version.as_deref().unwrap_or_default();
+        ContractVersionedObjectReference {
+            kind: self.kind.clone().unwrap_or_default(),
+            name: self.name.clone().unwrap_or_default(),
+            api_group: api_version
+                .split_once('/')
+                .map(|(group, _)| group.to_owned())
+                .unwrap_or_default(),
         }
     }
 }

@@ -13,6 +13,10 @@
 pub mod annotations;
 pub mod cluster;
 pub mod conditions;
+#[cfg(feature = "schema")]
+pub mod crd;
+#[cfg(feature = "api")]
+mod definitions;
 pub mod finalizers;
 pub mod ipam;
 #[cfg(feature = "api")]
@@ -28,6 +32,8 @@ pub mod topology;
 
 pub use cluster::*;
 pub use conditions::{Condition, ConditionStatus, V1Beta1Condition};
+#[cfg(feature = "api")]
+pub use definitions::{crds, parse_definitions, stored_version_only};
 pub use ipam::*;
 pub use machine::*;
 pub use machine_deployment::*;

@@ -1,0 +1,4 @@
+//! The wire types and definitions of this crate against upstream's definitions and objects.
+
+mod definitions;
+mod upstream;
