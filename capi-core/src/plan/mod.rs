@@ -1,0 +1,38 @@
+//! Decisions: pure functions from facts to a [`Plan`](crate::plan::Plan).
+//!
+//! A planner does no I/O, reads no clock, draws no random number and knows no Kubernetes crate. It
+//! is given facts, the time and, where it makes names, a [`Seed`](naming::Seed); it answers with
+//! what is to be changed, what is waited for, and when to look again. The same planner serves the
+//! controller, the simulation, and the commands that explain and predict.
+//!
+//! | module | decides |
+//! | --- | --- |
+//! | [`condition`] | how conditions are set, ordered, mirrored, summarised, aggregated |
+//! | [`action`] | nothing: the vocabulary of plans |
+//! | [`naming`] | names of machines and sets, label values |
+//! | [`ownership`] | which owner references match, which are wanted |
+//! | [`version`] | order of Kubernetes versions, counts by version |
+//! | [`cluster`], [`machine`] | the life of one Cluster, of one Machine |
+//! | [`delete`] | the order in which a Cluster and a Machine are taken down |
+//! | [`node`] | which Node a Machine is, and what it writes there |
+//! | [`drain`], [`volumes`] | which pods leave a Node now, later, never; which volumes hold it |
+//! | [`paused`], [`up_to_date`] | who is paused; what makes a machine outdated |
+
+pub mod action;
+pub mod cluster;
+pub mod condition;
+pub mod delete;
+pub mod drain;
+pub mod lookup;
+pub mod machine;
+pub mod naming;
+pub mod node;
+pub mod ownership;
+pub mod paused;
+pub mod up_to_date;
+pub mod version;
+pub mod volumes;
+
+pub use action::{
+    Action, ActionFailure, Blocked, Event, EventType, MetadataChange, ObjectRef, Plan, merge_diff,
+};
