@@ -3,8 +3,10 @@
 pub mod api;
 #[cfg(feature = "api")]
 pub mod clock;
+pub mod contract;
 #[cfg(feature = "pki")]
 pub mod pki;
+pub mod plan;
 #[cfg(feature = "api")]
 pub mod provider;
 #[cfg(feature = "runtime")]

@@ -66,14 +66,21 @@ pub fn clone_template(input: &CloneTemplate<'_>) -> Result<Value, ContractError>
     } else {
         format!("{kind}.{group}")
     };
-    overlay(&mut metadata, "annotations", input.annotations, &[
-        (annotations::CLONED_FROM_NAME, template_name),
-        (annotations::CLONED_FROM_GROUP_KIND, &group_kind),
-    ]);
-    overlay(&mut metadata, "labels", input.labels, &[(
-        labels::CLUSTER_NAME,
-        input.cluster_name,
-    )]);
+    overlay(
+        &mut metadata,
+        "annotations",
+        input.annotations,
+        &[
+            (annotations::CLONED_FROM_NAME, template_name),
+            (annotations::CLONED_FROM_GROUP_KIND, &group_kind),
+        ],
+    );
+    overlay(
+        &mut metadata,
+        "labels",
+        input.labels,
+        &[(labels::CLUSTER_NAME, input.cluster_name)],
+    );
     if let Some(owner) = input.owner {
         let owner = serde_json::to_value(owner)
             .map_err(|error| ContractError::Object(error.to_string()))?;
@@ -193,6 +200,9 @@ mod tests {
         assert_eq!(clone["kind"], "Thing");
         assert!(clone.get("spec").is_none());
         template["spec"] = json!({"template": 3});
-        assert!(matches!(make(&template), Err(ContractError::Template { .. })));
+        assert!(matches!(
+            make(&template),
+            Err(ContractError::Template { .. })
+        ));
     }
 }

@@ -144,8 +144,12 @@ mod tests {
     #[test]
     fn the_newest_contract_and_its_greatest_version_are_read() {
         let (b1, b2) = ("cluster.x-k8s.io/v1beta1", "cluster.x-k8s.io/v1beta2");
-        let table: &[(&[(&str, &str)], Option<(ContractVersion, &str)>)] = &[
-            (&[(b2, "v1beta2")], Some((ContractVersion::V1Beta2, "v1beta2"))),
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<(ContractVersion, &'a str)>);
+        let table: &[Row<'_>] = &[
+            (
+                &[(b2, "v1beta2")],
+                Some((ContractVersion::V1Beta2, "v1beta2")),
+            ),
             (
                 &[(b1, "v1alpha3_v1alpha4_v1beta1"), (b2, "v1beta2")],
                 Some((ContractVersion::V1Beta2, "v1beta2")),
@@ -158,8 +162,14 @@ mod tests {
                 &[(b1, "v1alpha9_v1alpha10")],
                 Some((ContractVersion::V1Beta1, "v1alpha10")),
             ),
-            (&[(b2, ""), (b1, "v1")], Some((ContractVersion::V1Beta1, "v1"))),
-            (&[(b2, "v1_v2beta1")], Some((ContractVersion::V1Beta2, "v1"))),
+            (
+                &[(b2, ""), (b1, "v1")],
+                Some((ContractVersion::V1Beta1, "v1")),
+            ),
+            (
+                &[(b2, "v1_v2beta1")],
+                Some((ContractVersion::V1Beta2, "v1")),
+            ),
             (&[("cluster.x-k8s.io/v1alpha4", "v1")], None),
             (&[], None),
         ];
@@ -181,8 +191,14 @@ mod tests {
             ("cluster.x-k8s.io/v1beta1", "v1alpha3_v1beta1"),
             ("cluster.x-k8s.io/v1beta2", "v1beta2"),
         ]);
-        assert_eq!(contract_of(&given, "v1alpha3"), Some(ContractVersion::V1Beta1));
-        assert_eq!(contract_of(&given, "v1beta2"), Some(ContractVersion::V1Beta2));
+        assert_eq!(
+            contract_of(&given, "v1alpha3"),
+            Some(ContractVersion::V1Beta1)
+        );
+        assert_eq!(
+            contract_of(&given, "v1beta2"),
+            Some(ContractVersion::V1Beta2)
+        );
         assert_eq!(contract_of(&given, "v9"), None);
     }
 

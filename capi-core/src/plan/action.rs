@@ -465,13 +465,21 @@ mod tests {
         for (before, after, expected) in [
             (json!({"a": 1}), json!({"a": 1}), None),
             (json!({"a": 1}), json!({"a": 2}), Some(json!({"a": 2}))),
-            (json!({"a": 1, "b": 2}), json!({"b": 2}), Some(json!({"a": null}))),
+            (
+                json!({"a": 1, "b": 2}),
+                json!({"b": 2}),
+                Some(json!({"a": null})),
+            ),
             (
                 json!({"x": {"y": [1], "z": 1}}),
                 json!({"x": {"y": [1, 2], "z": 1}}),
                 Some(json!({"x": {"y": [1, 2]}})),
             ),
-            (json!({}), json!({"n": {"m": 1}}), Some(json!({"n": {"m": 1}}))),
+            (
+                json!({}),
+                json!({"n": {"m": 1}}),
+                Some(json!({"n": {"m": 1}})),
+            ),
         ] {
             assert_eq!(merge_diff(&before, &after), expected, "{before} {after}");
         }

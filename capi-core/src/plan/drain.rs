@@ -300,14 +300,23 @@ impl Step {
                 bullet(pods, &format!("failed to evict Pod, {failure}"));
             }
         }
-        let hidden: usize = self.failed.values().skip(SHOWN_FAILURES).map(Vec::len).sum();
+        let hidden: usize = self
+            .failed
+            .values()
+            .skip(SHOWN_FAILURES)
+            .map(Vec::len)
+            .sum();
         if !self.waiting.is_empty() && hidden == 0 {
             bullet(&self.waiting, "waiting for completion");
         } else if hidden > 0 {
             let pods = if hidden == 1 { "Pod" } else { "Pods" };
             text.push_str(&format!("\n* {hidden} {pods} with other issues"));
             if !self.waiting.is_empty() {
-                let kind = if self.waiting.len() > 1 { "Pods" } else { "Pod" };
+                let kind = if self.waiting.len() > 1 {
+                    "Pods"
+                } else {
+                    "Pod"
+                };
                 let names = shortened(&self.waiting, 3);
                 text.push_str(&format!("\n* {kind} {names}: waiting for completion"));
             }
@@ -396,10 +405,16 @@ fn validate(selector: &LabelSelector) -> Result<(), String> {
                 return Err(format!("{key}: values must be given for In and NotIn"));
             }
             "Exists" | "DoesNotExist" if values > 0 => {
-                return Err(format!("{key}: values must not be given for Exists and DoesNotExist"));
+                return Err(format!(
+                    "{key}: values must not be given for Exists and DoesNotExist"
+                ));
             }
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => return Err(format!("{key}: {other:?} is not a valid label selector operator")),
+            other => {
+                return Err(format!(
+                    "{key}: {other:?} is not a valid label selector operator"
+                ));
+            }
         }
     }
     Ok(())
@@ -418,7 +433,9 @@ fn judge(
     let finished = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
     if unreachable
         && metadata.deletion_timestamp.is_some_and(|since| {
-            now.as_second().saturating_sub(since.timestamp().as_second()) > 1
+            now.as_second()
+                .saturating_sub(since.timestamp().as_second())
+                > 1
         })
     {
         return Ok(Behavior::Skip);
@@ -499,7 +516,3 @@ pub fn delay_causes(message: &str) -> Vec<&'static str> {
     .map(|(_, cause)| cause)
     .collect()
 }
-
-#[cfg(test)]
-#[path = "drain_tests.rs"]
-mod tests;

@@ -102,9 +102,11 @@ pub fn render(
     let mut name = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
-        let (inside, after) = after.split_once("}}").ok_or_else(|| NamingError::Unclosed {
-            template: template.to_owned(),
-        })?;
+        let (inside, after) = after
+            .split_once("}}")
+            .ok_or_else(|| NamingError::Unclosed {
+                template: template.to_owned(),
+            })?;
         name.push_str(before);
         let variable = inside.trim();
         let value = if variable == ".random" {
@@ -115,15 +117,17 @@ pub fn render(
                 .find(|(path, _)| *path == variable)
                 .map(|(_, value)| *value)
         };
-        name.push_str(value.ok_or_else(|| NamingError::UnknownVariable {
-            template: template.to_owned(),
-            variable: variable.to_owned(),
-            known: variables
-                .iter()
-                .map(|(path, _)| *path)
-                .chain([".random"])
-                .collect::<Vec<_>>()
-                .join(", "),
+        name.push_str(value.ok_or_else(|| {
+            NamingError::UnknownVariable {
+                template: template.to_owned(),
+                variable: variable.to_owned(),
+                known: variables
+                    .iter()
+                    .map(|(path, _)| *path)
+                    .chain([".random"])
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            }
         })?);
         rest = after;
     }
@@ -144,7 +148,10 @@ pub fn machine_name(
     machine_set: &str,
     seed: &mut Seed,
 ) -> Result<String, NamingError> {
-    let variables = [(".cluster.name", cluster), (".machineSet.name", machine_set)];
+    let variables = [
+        (".cluster.name", cluster),
+        (".machineSet.name", machine_set),
+    ];
     render(template.unwrap_or(MACHINE_NAME_TEMPLATE), &variables, seed)
 }
 
@@ -197,8 +204,7 @@ mod base64_url {
         for chunk in bytes.chunks(3) {
             let mut group = [0_u8; 3];
             group[..chunk.len()].copy_from_slice(chunk);
-            let bits =
-                u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
+            let bits = u32::from(group[0]) << 16 | u32::from(group[1]) << 8 | u32::from(group[2]);
             for place in 0..=chunk.len() {
                 let digit = (bits >> (18 - 6 * place)) & 0x3f;
                 text.push(char::from(DIGITS[digit as usize]));
@@ -224,7 +230,11 @@ mod tests {
             let name = machine_name(template, "c", set, &mut Seed::new(7)).unwrap();
             let matches = name.len() == expected.len()
                 && name.bytes().zip(expected.bytes()).all(|(n, e)| {
-                    if e == b'?' { ALPHABET.contains(&n) } else { n == e }
+                    if e == b'?' {
+                        ALPHABET.contains(&n)
+                    } else {
+                        n == e
+                    }
                 });
             assert!(matches, "{name} is no {expected}");
         }
@@ -240,7 +250,10 @@ mod tests {
             render("{{ .machine.name }}"),
             Err(NamingError::UnknownVariable { .. })
         ));
-        assert!(matches!(render("a{{ .random"), Err(NamingError::Unclosed { .. })));
+        assert!(matches!(
+            render("a{{ .random"),
+            Err(NamingError::Unclosed { .. })
+        ));
     }
 
     #[test]

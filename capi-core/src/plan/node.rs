@@ -14,8 +14,8 @@ use crate::{
     api::{
         MachineSpec, MachineTaint, NodeSystemInfo, TaintPropagation, Time,
         annotations::{
-            ANNOTATIONS_FROM_MACHINE, CLUSTER_NAME, CLUSTER_NAMESPACE, LABELS_FROM_MACHINE, MACHINE,
-            OWNER_KIND, OWNER_NAME, TAINTS_FROM_MACHINE,
+            ANNOTATIONS_FROM_MACHINE, CLUSTER_NAME, CLUSTER_NAMESPACE, LABELS_FROM_MACHINE,
+            MACHINE, OWNER_KIND, OWNER_NAME, TAINTS_FROM_MACHINE,
         },
         labels,
     },
@@ -134,10 +134,7 @@ pub enum NodeLookup {
 
 /// Finds the Node of `provider_id`, compared exactly.
 #[must_use]
-pub fn match_node<'a>(
-    nodes: impl IntoIterator<Item = &'a Node>,
-    provider_id: &str,
-) -> NodeLookup {
+pub fn match_node<'a>(nodes: impl IntoIterator<Item = &'a Node>, provider_id: &str) -> NodeLookup {
     let mut found = nodes
         .into_iter()
         .filter(|node| node.spec.provider_id.as_deref() == Some(provider_id));
@@ -196,7 +193,13 @@ pub struct NodeSync<'a> {
 }
 
 /// The annotations that are always there and are not tracked.
-const BOOKKEEPING: [&str; 5] = [CLUSTER_NAME, CLUSTER_NAMESPACE, MACHINE, OWNER_KIND, OWNER_NAME];
+const BOOKKEEPING: [&str; 5] = [
+    CLUSTER_NAME,
+    CLUSTER_NAMESPACE,
+    MACHINE,
+    OWNER_KIND,
+    OWNER_NAME,
+];
 
 impl NodeSync<'_> {
     /// The merge patch that makes `node` as the Machine wants it; `None` when it is. It carries
@@ -214,7 +217,12 @@ impl NodeSync<'_> {
         }
         let outdated = (OUTDATED_REVISION_TAINT, "PreferNoSchedule");
         if self.outdated {
-            if !wanted.spec.taints.iter().any(|t| t.is(outdated.0, outdated.1)) {
+            if !wanted
+                .spec
+                .taints
+                .iter()
+                .any(|t| t.is(outdated.0, outdated.1))
+            {
                 wanted.spec.taints.push(Taint {
                     key: outdated.0.to_owned(),
                     effect: outdated.1.to_owned(),
@@ -299,7 +307,11 @@ impl NodeSync<'_> {
                 on_node.remove(&key);
             }
         }
-        let tracking = join(managed.keys().filter(|key| !BOOKKEEPING.contains(&key.as_str())));
+        let tracking = join(
+            managed
+                .keys()
+                .filter(|key| !BOOKKEEPING.contains(&key.as_str())),
+        );
         on_node.extend(managed);
         on_node.insert(ANNOTATIONS_FROM_MACHINE.to_owned(), tracking);
     }
@@ -342,7 +354,10 @@ impl NodeSync<'_> {
                 time_added: None,
             };
             let taints = &mut node.spec.taints;
-            match taints.iter_mut().find(|t| t.is(&wanted.key, &wanted.effect)) {
+            match taints
+                .iter_mut()
+                .find(|t| t.is(&wanted.key, &wanted.effect))
+            {
                 Some(found) => {
                     if found.value.clone().filter(|value| !value.is_empty()) != wanted.value {
                         *found = wanted;
@@ -408,7 +423,3 @@ pub fn is_outdated(set: Option<&Metadata>, deployment: Option<&Metadata>) -> Res
     };
     Ok(revision(set)? < revision(deployment)?)
 }
-
-#[cfg(test)]
-#[path = "node_tests.rs"]
-mod tests;

@@ -125,11 +125,17 @@ mod tests {
             reference("cluster.x-k8s.io/v1beta1", "Cluster", "a", "old"),
             reference("v1", "Secret", "s", "1"),
         ];
-        ensure(&mut list, reference("cluster.x-k8s.io/v1beta2", "Cluster", "a", "new"));
+        ensure(
+            &mut list,
+            reference("cluster.x-k8s.io/v1beta2", "Cluster", "a", "new"),
+        );
         assert_eq!(list.len(), 2);
         assert_eq!(list[0].uid, "new");
         assert_eq!(list[0].api_version, "cluster.x-k8s.io/v1beta2");
-        ensure(&mut list, reference("cluster.x-k8s.io/v1beta2", "Cluster", "b", "b"));
+        ensure(
+            &mut list,
+            reference("cluster.x-k8s.io/v1beta2", "Cluster", "b", "b"),
+        );
         assert_eq!(list.len(), 3);
         assert!(is_owned_by(&list, "cluster.x-k8s.io", "Cluster", "b"));
         assert!(!is_owned_by(&list, "other.io", "Cluster", "b"));

@@ -254,7 +254,11 @@ mod tests {
             ("", None),
         ] {
             let parsed = text.parse::<KubernetesVersion>().ok();
-            assert_eq!(parsed.map(|v| v.to_string()).as_deref(), expected, "{text:?}");
+            assert_eq!(
+                parsed.map(|v| v.to_string()).as_deref(),
+                expected,
+                "{text:?}"
+            );
         }
     }
 
@@ -300,7 +304,12 @@ mod tests {
             .collect();
         assert_eq!(
             plain,
-            [("v1.9.0", 1), ("v1.35.9", 1), ("v1.36.0", 2), ("strange", 1)]
+            [
+                ("v1.9.0", 1),
+                ("v1.35.9", 1),
+                ("v1.36.0", 2),
+                ("strange", 1)
+            ]
         );
     }
 
@@ -317,7 +326,10 @@ mod tests {
         };
         let (a, b) = ("v1.36.0+abc", "v1.36.0+def");
         assert_eq!(
-            names(versions_of_machines([machine(2, "x", a), machine(1, "y", b)])),
+            names(versions_of_machines([
+                machine(2, "x", a),
+                machine(1, "y", b)
+            ])),
             [b, a]
         );
     }

@@ -46,8 +46,9 @@ impl Work<'_> {
         }
         list.set(self.remediating());
         list.set(match deletion {
-            Some(deletion) => Wanted::is_true(types::DELETING, deletion.reason)
-                .message(deletion.message),
+            Some(deletion) => {
+                Wanted::is_true(types::DELETING, deletion.reason).message(deletion.message)
+            }
             None if self.is_deleting() => Wanted::is_true(types::DELETING, "Deleting"),
             None => Wanted::is_false(types::DELETING, "NotDeleting"),
         });
@@ -81,7 +82,11 @@ impl Work<'_> {
 
     /// What a Cluster made from a class says while its objects are not made yet.
     fn waiting_for_topology(&self, type_: &'static str, status: ConditionStatus) -> Wanted {
-        let message = if self.is_deleting() { "" } else { WAITING_FOR_TOPOLOGY };
+        let message = if self.is_deleting() {
+            ""
+        } else {
+            WAITING_FOR_TOPOLOGY
+        };
         Wanted::new(type_, status, "ObjectDoesNotExist").message(message)
     }
 
@@ -187,9 +192,8 @@ impl Work<'_> {
         if has_node {
             Wanted::is_true(target, "Initialized")
         } else {
-            Wanted::is_false(target, "NotInitialized").message(
-                "Waiting for the first control plane machine to have status.nodeRef set",
-            )
+            Wanted::is_false(target, "NotInitialized")
+                .message("Waiting for the first control plane machine to have status.nodeRef set")
         }
     }
 
@@ -210,7 +214,10 @@ impl Work<'_> {
                 ..MergeStrategy::default()
             },
         }
-        .of(descendants.machine_deployments.iter().map(|d| reported("MachineDeployment", d)))
+        .of(descendants
+            .machine_deployments
+            .iter()
+            .map(|d| reported("MachineDeployment", d)))
         .unwrap_or_else(|| Wanted::is_true(target, "NoWorkers"))
     }
 
@@ -250,10 +257,25 @@ impl Work<'_> {
             .unwrap_or_else(|| Wanted::is_true(target, "NoReplicas"))
         };
         [
-            of(types::CONTROL_PLANE_MACHINES_READY, types::READY, READY, true),
+            of(
+                types::CONTROL_PLANE_MACHINES_READY,
+                types::READY,
+                READY,
+                true,
+            ),
             of(types::WORKER_MACHINES_READY, types::READY, READY, false),
-            of(types::CONTROL_PLANE_MACHINES_UP_TO_DATE, types::UP_TO_DATE, UP_TO_DATE, true),
-            of(types::WORKER_MACHINES_UP_TO_DATE, types::UP_TO_DATE, UP_TO_DATE, false),
+            of(
+                types::CONTROL_PLANE_MACHINES_UP_TO_DATE,
+                types::UP_TO_DATE,
+                UP_TO_DATE,
+                true,
+            ),
+            of(
+                types::WORKER_MACHINES_UP_TO_DATE,
+                types::UP_TO_DATE,
+                UP_TO_DATE,
+                false,
+            ),
         ]
     }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Counts that are there only when somebody reports them.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Counts {
     desired: Option<i32>,
     replicas: Option<i32>,
@@ -48,22 +48,29 @@ impl Counts {
 }
 
 fn versions<'a>(machines: impl Iterator<Item = &'a MachineFacts>) -> Vec<StatusVersion> {
-    versions_of_machines(machines.map(|machine| MachineVersion {
-        created: machine.metadata.creation_timestamp,
-        name: &machine.metadata.name,
-        kubelet: machine
-            .status
-            .node_info
-            .as_ref()
-            .map(|info| info.kubelet_version.as_str()),
-        wanted: machine.version.as_deref(),
+    versions_of_machines(machines.map(|machine| {
+        MachineVersion {
+            created: machine.metadata.creation_timestamp,
+            name: &machine.metadata.name,
+            kubelet: machine
+                .status
+                .node_info
+                .as_ref()
+                .map(|info| info.kubelet_version.as_str()),
+            wanted: machine.version.as_deref(),
+        }
     }))
 }
 
 impl Work<'_> {
     pub(super) fn is_owned(&self, object: &Metadata) -> bool {
         let cluster = &self.facts.cluster.metadata.name;
-        ownership::is_owned_by(&object.owner_references, CLUSTER.group, CLUSTER.kind, cluster)
+        ownership::is_owned_by(
+            &object.owner_references,
+            CLUSTER.group,
+            CLUSTER.kind,
+            cluster,
+        )
     }
 
     pub(super) fn counters(&mut self) {
@@ -152,7 +159,9 @@ impl Work<'_> {
             .iter()
             .filter(|m| !m.is_control_plane() && !m.is_of_pool() && self.is_owned(&m.metadata))
             .collect();
-        machines.iter().for_each(|machine| counts.add_machine(machine));
+        machines
+            .iter()
+            .for_each(|machine| counts.add_machine(machine));
         let standalone = versions(machines.into_iter());
         let versions = aggregate_versions(
             groups

@@ -8,8 +8,6 @@
 mod conditions;
 mod counters;
 mod provision;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -258,9 +256,12 @@ impl Work<'_> {
 
     fn finish(mut self) -> ClusterPlan {
         let before = &self.facts.cluster;
-        self.out
-            .errors
-            .extend(self.facts.failures.iter().map(|failure| failure.error.clone()));
+        self.out.errors.extend(
+            self.facts
+                .failures
+                .iter()
+                .map(|failure| failure.error.clone()),
+        );
         let vanishes = self.is_deleting()
             && self
                 .out

@@ -4,9 +4,7 @@ use super::{KubeconfigFacts, Lookup, Work};
 use crate::{
     api::{ApiEndpoint, ClusterPhase, ContractVersionedObjectReference, cluster::CLUSTER, labels},
     contract::{ExternalObject, Field, OwnerReference},
-    plan::{
-        Action, Event, MetadataChange, ObjectRef, machine::EXTERNAL_WAIT, ownership,
-    },
+    plan::{Action, Event, MetadataChange, ObjectRef, machine::EXTERNAL_WAIT, ownership},
 };
 
 impl Work<'_> {
@@ -94,7 +92,12 @@ impl Work<'_> {
                 reference.kind
             )),
             _ => {
-                self.blocked(&reference.kind, &namespace, &reference.name, "it does not exist");
+                self.blocked(
+                    &reference.kind,
+                    &namespace,
+                    &reference.name,
+                    "it does not exist",
+                );
                 self.again_after(EXTERNAL_WAIT);
             }
         }
@@ -192,9 +195,10 @@ impl Work<'_> {
 
     fn latched(&mut self, reason: &'static str, field: &str) {
         let name = &self.facts.cluster.metadata.name;
-        self.out
-            .events
-            .push(Event::normal(reason, format!("Cluster {name} {field} is now True")));
+        self.out.events.push(Event::normal(
+            reason,
+            format!("Cluster {name} {field} is now True"),
+        ));
     }
 
     /// Takes the endpoint that a provider reports, unless there is a valid one. False when it
@@ -235,8 +239,14 @@ impl Work<'_> {
             }),
             KubeconfigFacts::MissingAuthority => {
                 let metadata = &self.facts.cluster.metadata;
-                let (namespace, name) = (metadata.namespace.clone(), format!("{}-ca", metadata.name));
-                self.blocked("Secret", &namespace, &name, "the cluster's CA, for its kubeconfig");
+                let (namespace, name) =
+                    (metadata.namespace.clone(), format!("{}-ca", metadata.name));
+                self.blocked(
+                    "Secret",
+                    &namespace,
+                    &name,
+                    "the cluster's CA, for its kubeconfig",
+                );
                 self.again_after(EXTERNAL_WAIT);
             }
         }

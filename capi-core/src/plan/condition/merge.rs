@@ -54,7 +54,11 @@ impl Default for Reasons {
     }
 }
 
+/// Gives some conditions another priority than the default.
+pub type PriorityOverride<'a> = dyn Fn(&Condition) -> Option<MergePriority> + 'a;
+
 /// How conditions are weighed and worded.
+#[derive(Default)]
 pub struct MergeStrategy<'a> {
     /// Source types for which True is bad.
     pub negative_polarity: &'a [&'a str],
@@ -63,21 +67,9 @@ pub struct MergeStrategy<'a> {
     /// Reasons of the merged condition.
     pub reasons: Reasons,
     /// Overrides the priority of some conditions; `None` from it is the default.
-    pub priority: Option<&'a dyn Fn(&Condition) -> Option<MergePriority>>,
+    pub priority: Option<&'a PriorityOverride<'a>>,
     /// Last word on the lines of a summary.
     pub transform: Option<fn(Vec<String>) -> Vec<String>>,
-}
-
-impl Default for MergeStrategy<'_> {
-    fn default() -> Self {
-        Self {
-            negative_polarity: &[],
-            negative_target: false,
-            reasons: Reasons::default(),
-            priority: None,
-            transform: None,
-        }
-    }
 }
 
 impl MergeStrategy<'_> {
@@ -87,10 +79,7 @@ impl MergeStrategy<'_> {
             .unwrap_or_else(|| default_priority(condition, self.negative_polarity))
     }
 
-    fn status_and_reason(
-        &self,
-        worst: MergePriority,
-    ) -> (ConditionStatus, &'static str) {
+    fn status_and_reason(&self, worst: MergePriority) -> (ConditionStatus, &'static str) {
         match (worst, self.negative_target) {
             (MergePriority::Issue, false) => (ConditionStatus::False, self.reasons.issue),
             (MergePriority::Issue, true) => (ConditionStatus::True, self.reasons.issue),
@@ -337,9 +326,9 @@ fn missing(type_: &str, message: String) -> Condition {
 
 /// Whether a line holds a bullet anywhere, as upstream's expression does.
 fn has_bullet(line: &str) -> bool {
-    line.as_bytes().windows(2).any(|pair| {
-        pair[0] == b'*' && matches!(pair[1], b' ' | b'\t' | b'\n' | b'\r' | b'\x0c')
-    })
+    line.as_bytes()
+        .windows(2)
+        .any(|pair| pair[0] == b'*' && matches!(pair[1], b' ' | b'\t' | b'\n' | b'\r' | b'\x0c'))
 }
 
 /// The message behind a colon: on the same line, or, when it has several lines or bullets,

@@ -12,7 +12,8 @@ mod mirror;
 mod tests;
 
 pub use merge::{
-    Aggregate, MergePriority, MergeStrategy, Owner, Reasons, Reported, Summary, default_priority,
+    Aggregate, MergePriority, MergeStrategy, Owner, PriorityOverride, Reasons, Reported, Summary,
+    default_priority,
 };
 pub use mirror::{Fallback, mirror, read_conditions};
 
@@ -173,7 +174,9 @@ impl Conditions {
     /// Sets one condition. Whole seconds only; an unchanged status keeps its transition time; the
     /// list is sorted when something changed.
     pub fn set(&mut self, wanted: Wanted) {
-        let time = wanted.last_transition_time.unwrap_or_else(|| Time::new(self.now));
+        let time = wanted
+            .last_transition_time
+            .unwrap_or_else(|| Time::new(self.now));
         let generation = (self.generation > 0).then_some(self.generation);
         let changed = match self.list.iter_mut().find(|c| c.type_ == wanted.type_) {
             Some(existing) => {
@@ -290,6 +293,9 @@ fn rank(type_: &str) -> usize {
     match type_ {
         types::PAUSED => ORDER.len() + 1,
         types::DELETING => ORDER.len() + 2,
-        other => ORDER.iter().position(|o| *o == other).unwrap_or(ORDER.len()),
+        other => ORDER
+            .iter()
+            .position(|o| *o == other)
+            .unwrap_or(ORDER.len()),
     }
 }

@@ -18,20 +18,39 @@ fn condition(type_: &str, status: ConditionStatus, reason: &str, message: &str) 
 #[test]
 fn setting_keeps_the_time_of_an_unchanged_status_and_sorts_as_upstream() {
     let mut list = Conditions::new(Vec::new(), 3, at(100));
-    for type_ in ["Deleting", "Zulu", "Paused", "Ready", "Alpha", "MachinesReady", "Available"] {
+    for type_ in [
+        "Deleting",
+        "Zulu",
+        "Paused",
+        "Ready",
+        "Alpha",
+        "MachinesReady",
+        "Available",
+    ] {
         list.set(Wanted::is_true(type_, "R"));
     }
     let names: Vec<_> = list.as_slice().iter().map(|c| c.type_.as_str()).collect();
     assert_eq!(
         names,
-        ["Available", "Ready", "MachinesReady", "Alpha", "Zulu", "Paused", "Deleting"]
+        [
+            "Available",
+            "Ready",
+            "MachinesReady",
+            "Alpha",
+            "Zulu",
+            "Paused",
+            "Deleting"
+        ]
     );
     let mut later = Conditions::new(list.into_vec(), 4, at(200));
     later.set(Wanted::is_true("Ready", "Other").message("m"));
     later.set(Wanted::is_false("Available", "R"));
     let ready = later.get("Ready").unwrap();
     assert_eq!(ready.last_transition_time, Time::new(at(100)));
-    assert_eq!((ready.reason.as_str(), ready.observed_generation), ("Other", Some(4)));
+    assert_eq!(
+        (ready.reason.as_str(), ready.observed_generation),
+        ("Other", Some(4))
+    );
     assert_eq!(
         later.get("Available").unwrap().last_transition_time,
         Time::new(at(200))
@@ -91,10 +110,20 @@ fn a_mirror_copies_legacy_and_new_conditions_and_reports_broken_ones() {
         ),
     ];
     for (status, expected) in table {
-        let wanted = mirror(&read(status.clone()), "InfrastructureReady", "Ready", fallback());
+        let wanted = mirror(
+            &read(status.clone()),
+            "InfrastructureReady",
+            "Ready",
+            fallback(),
+        );
         assert_eq!(wanted.type_, "InfrastructureReady");
         assert_eq!(
-            format!("{} {} {}", wanted.status.as_str(), wanted.reason, wanted.message),
+            format!(
+                "{} {} {}",
+                wanted.status.as_str(),
+                wanted.reason,
+                wanted.message
+            ),
             expected,
             "{status}"
         );
@@ -120,7 +149,12 @@ fn summary(conditions: &[Condition]) -> String {
     }
     .of(conditions)
     .unwrap();
-    format!("{} {}\n{}", wanted.status.as_str(), wanted.reason, wanted.message)
+    format!(
+        "{} {}\n{}",
+        wanted.status.as_str(),
+        wanted.reason,
+        wanted.message
+    )
 }
 
 #[test]
@@ -223,7 +257,12 @@ fn aggregate(machines: &[Machine]) -> Option<String> {
         },
         conditions: &m.conditions,
     }))?;
-    Some(format!("{} {}\n{}", wanted.status.as_str(), wanted.reason, wanted.message))
+    Some(format!(
+        "{} {}\n{}",
+        wanted.status.as_str(),
+        wanted.reason,
+        wanted.message
+    ))
 }
 
 #[test]
@@ -239,9 +278,16 @@ fn an_aggregate_shows_three_messages_of_three_objects_control_plane_first() {
         ..machine(name, False, message)
     };
     let table: Vec<(Vec<Machine>, &str)> = vec![
-        (vec![machine("a", True, ""), machine("b", True, "")], "True InfoReported\n"),
         (
-            vec![machine("b", True, "note"), machine("a", True, "note"), machine("c", True, "")],
+            vec![machine("a", True, ""), machine("b", True, "")],
+            "True InfoReported\n",
+        ),
+        (
+            vec![
+                machine("b", True, "note"),
+                machine("a", True, "note"),
+                machine("c", True, ""),
+            ],
             "True InfoReported\n* Machines a, b: note",
         ),
         (
@@ -278,7 +324,9 @@ fn an_aggregate_shows_three_messages_of_three_objects_control_plane_first() {
             "False IssuesReported\n* Machines cp, w: same\n* MachineDeployment md: different",
         ),
         (
-            (0..5).map(|i| machine(&format!("m{i}"), True, &format!("n{i}"))).collect(),
+            (0..5)
+                .map(|i| machine(&format!("m{i}"), True, &format!("n{i}")))
+                .collect(),
             "True InfoReported\n* Machine m0: n0\n* Machine m1: n1\n* Machine m2: n2\n\
              And 2 Machines with additional info",
         ),
@@ -328,6 +376,10 @@ fn an_aggregate_of_negative_polarity_is_true_when_one_is() {
     );
     assert_eq!(
         of(ConditionStatus::False, ""),
-        (ConditionStatus::False, "NotScalingUp".to_owned(), String::new())
+        (
+            ConditionStatus::False,
+            "NotScalingUp".to_owned(),
+            String::new()
+        )
     );
 }

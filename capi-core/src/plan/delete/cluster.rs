@@ -58,7 +58,10 @@ impl Work<'_> {
         let facts = self.facts;
         let waits_for_hook = facts.settings.topology_hooks
             && self.spec.topology.is_some()
-            && !facts.cluster.metadata.has_annotation(annotations::OK_TO_DELETE);
+            && !facts
+                .cluster
+                .metadata
+                .has_annotation(annotations::OK_TO_DELETE);
         if waits_for_hook {
             return Err(at(
                 "WaitingForBeforeDeleteHook",
@@ -72,12 +75,12 @@ impl Work<'_> {
         let control_plane = self.spec.control_plane_ref.clone();
         if let Some(reference) = control_plane.filter(|r| r.is_defined()) {
             let object = facts.control_plane.as_ref().map(|c| &c.object);
-            self.external(object, &reference.kind, "WaitingForControlPlaneDeletion")?;
+            self.external(&object, &reference.kind, "WaitingForControlPlaneDeletion")?;
         }
         let infrastructure = self.spec.infrastructure_ref.clone();
         if let Some(reference) = infrastructure.filter(|r| r.is_defined()) {
             let object = facts.infra_cluster.as_ref().map(|i| &i.object);
-            self.external(object, &reference.kind, "WaitingForInfrastructureDeletion")?;
+            self.external(&object, &reference.kind, "WaitingForInfrastructureDeletion")?;
         }
         Ok(())
     }
@@ -121,7 +124,11 @@ impl Work<'_> {
                 (MACHINE_SET.kind, MACHINE_SET.api_version()),
                 sets.collect(),
             ),
-            ("Worker Machines", (MACHINE.kind, MACHINE.api_version()), workers),
+            (
+                "Worker Machines",
+                (MACHINE.kind, MACHINE.api_version()),
+                workers,
+            ),
             (
                 "Control plane Machines",
                 (MACHINE.kind, MACHINE.api_version()),
@@ -174,11 +181,10 @@ impl Work<'_> {
 
     /// Deletes an object unless that was tried and failed.
     fn delete(&mut self, object: ObjectRef) -> Step {
-        let failed = self
-            .facts
-            .failures
-            .iter()
-            .any(|failure| matches!(&failure.action, Action::Delete { object: o } if *o == object));
+        let failed =
+            self.facts.failures.iter().any(
+                |failure| matches!(&failure.action, Action::Delete { object: o } if *o == object),
+            );
         if failed {
             return Err(at("InternalError", CHECK_LOGS));
         }
@@ -188,7 +194,7 @@ impl Work<'_> {
 
     fn external(
         &mut self,
-        lookup: Lookup<&ExternalObject>,
+        lookup: &Lookup<&ExternalObject>,
         kind: &str,
         reason: &'static str,
     ) -> Step {

@@ -117,7 +117,7 @@ impl<'a> Work<'a> {
         )?;
         let facts = self.facts;
         self.external(
-            facts.infra_machine.as_ref().map(|infra| &infra.object),
+            &facts.infra_machine.as_ref().map(|infra| &infra.object),
             &self.spec.infrastructure_ref.kind.clone(),
             "WaitingForInfrastructureDeletion",
         )?;
@@ -129,7 +129,7 @@ impl<'a> Work<'a> {
             .filter(|reference| reference.is_defined())
         {
             self.external(
-                facts.bootstrap_config.as_ref().map(|config| &config.object),
+                &facts.bootstrap_config.as_ref().map(|config| &config.object),
                 &config.kind,
                 "WaitingForBootstrapDeletion",
             )?;
@@ -219,7 +219,12 @@ impl<'a> Work<'a> {
     }
 
     /// Whether the steps before the infrastructure goes are still possible.
-    fn node_can_be_prepared(&self, exclude: &str, timeout: Option<i32>, since: Option<Time>) -> bool {
+    fn node_can_be_prepared(
+        &self,
+        exclude: &str,
+        timeout: Option<i32>,
+        since: Option<Time>,
+    ) -> bool {
         let infra = self.facts.infra_machine.found();
         let exceeded = match (timeout, since) {
             (Some(seconds), Some(since)) if seconds > 0 => {
@@ -250,7 +255,11 @@ impl<'a> Work<'a> {
             return Ok(Vec::new());
         }
         let now = Time::new(self.now);
-        let started = *self.status.deletion.node_drain_start_time.get_or_insert(now);
+        let started = *self
+            .status
+            .deletion
+            .node_drain_start_time
+            .get_or_insert(now);
         let waiting = || {
             let text = format!("Drain not completed yet (started at {started}):");
             Deletion::at("DrainingNode", text)
@@ -302,7 +311,14 @@ impl<'a> Work<'a> {
 
     fn drained(&mut self, node: &str) {
         // Said once, not on every pass that finds the Node empty.
-        if self.facts.machine.status.deletion.wait_for_node_volume_detach_start_time.is_none() {
+        if self
+            .facts
+            .machine
+            .status
+            .deletion
+            .wait_for_node_volume_detach_start_time
+            .is_none()
+        {
             self.out.events.push(Event::normal(
                 "SuccessfulDrainNode",
                 format!("success draining Machine's node {node:?}"),
@@ -311,7 +327,9 @@ impl<'a> Work<'a> {
     }
 
     fn drain_failed(&mut self, node: &str, error: &str) -> Deletion {
-        self.out.errors.push(format!("failed to drain Node {node}: {error}"));
+        self.out
+            .errors
+            .push(format!("failed to drain Node {node}: {error}"));
         self.out.events.push(Event::warning(
             "FailedDrainNode",
             format!("error draining Machine's node {node:?}: {error}"),
@@ -403,9 +421,11 @@ impl<'a> Work<'a> {
                 });
                 Err(waiting())
             }
-            NodeLookup::NotConnected => {
-                Err(failed(self, name, "connection to the workload cluster is down"))
-            }
+            NodeLookup::NotConnected => Err(failed(
+                self,
+                name,
+                "connection to the workload cluster is down",
+            )),
             NodeLookup::Failed(error) => Err(failed(self, name, error)),
         }
     }
@@ -413,7 +433,7 @@ impl<'a> Work<'a> {
     /// Deletes an external object and waits until it is gone.
     fn external(
         &mut self,
-        lookup: Lookup<&ExternalObject>,
+        lookup: &Lookup<&ExternalObject>,
         kind: &str,
         reason: &'static str,
     ) -> Step {
@@ -429,15 +449,24 @@ impl<'a> Work<'a> {
                 matches!(&failure.action, Action::Delete { object } if *object == reference)
             });
             if failed {
-                let message = format!("Failed to delete {kind}, please check controller logs for errors");
+                let message =
+                    format!("Failed to delete {kind}, please check controller logs for errors");
                 return Err(Deletion::at("InternalError", message));
             }
-            self.blocked(kind, &namespace, &object.metadata.name, "it is being deleted");
+            self.blocked(
+                kind,
+                &namespace,
+                &object.metadata.name,
+                "it is being deleted",
+            );
             if !object.is_deleting() {
                 self.out.actions.push(Action::Delete { object: reference });
             }
         }
-        Err(Deletion::at(reason, format!("Waiting for {kind} to be deleted")))
+        Err(Deletion::at(
+            reason,
+            format!("Waiting for {kind} to be deleted"),
+        ))
     }
 
     /// Deletes the Node, once the host is gone.
@@ -448,7 +477,10 @@ impl<'a> Work<'a> {
                 self.out.actions.push(Action::DeleteNode {
                     node: name.to_owned(),
                 });
-                Err(Deletion::at("DeletingNode", format!("Deleting Node {name}")))
+                Err(Deletion::at(
+                    "DeletingNode",
+                    format!("Deleting Node {name}"),
+                ))
             }
             Some(Err(error)) => {
                 self.out.events.push(Event::warning(

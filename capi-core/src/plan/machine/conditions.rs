@@ -13,8 +13,8 @@ use crate::{
     contract::Field,
     plan::{
         condition::{
-            Conditions, Fallback, MergePriority, MergeStrategy, Reasons, Summary, Wanted, mirror,
-            types,
+            CHECK_LOGS, Conditions, Fallback, MergePriority, MergeStrategy, Reasons, Summary,
+            Wanted, mirror, types,
         },
         delete::machine::Deletion,
         node::{Node, NodeCondition, NodeLookup},
@@ -47,7 +47,11 @@ impl ExternalCondition<'_> {
     pub(in crate::plan) fn of(&self, ready: Result<&Field<Condition>, bool>) -> Wanted {
         let fallback = |latched: bool| Fallback {
             status: latched.into(),
-            reason: Cow::Borrowed(if latched { self.positive } else { self.negative }),
+            reason: Cow::Borrowed(if latched {
+                self.positive
+            } else {
+                self.negative
+            }),
             message: if latched {
                 String::new()
             } else {
@@ -88,8 +92,9 @@ impl Work<'_> {
         list.set(self.infrastructure_ready());
         self.node_conditions(&mut list);
         list.set(match deletion {
-            Some(deletion) => Wanted::is_true(types::DELETING, deletion.reason)
-                .message(deletion.message),
+            Some(deletion) => {
+                Wanted::is_true(types::DELETING, deletion.reason).message(deletion.message)
+            }
             None => Wanted::is_false(types::DELETING, "NotDeleting"),
         });
         list.set(self.updating());
@@ -138,16 +143,16 @@ impl Work<'_> {
 
     /// NodeReady and NodeHealthy: the first rule that holds.
     fn node_conditions(&self, list: &mut Conditions) {
-        use ConditionStatus::{False, Unknown};
+        use ConditionStatus::Unknown;
         let facts = self.facts;
         if !facts.cluster.infrastructure_provisioned {
             let message =
                 "Waiting for Cluster status.initialization.infrastructureProvisioned to be true";
-            return set_both(list, Unknown, "InspectionFailed", message.to_owned());
+            return set_both(list, Unknown, "InspectionFailed", message);
         }
         let Some(initialized) = facts.cluster.control_plane_initialized else {
             let message = "Waiting for Cluster control plane to be initialized";
-            return set_both(list, Unknown, "InspectionFailed", message.to_owned());
+            return set_both(list, Unknown, "InspectionFailed", message);
         };
         let connection = facts.connection;
         let probe = connection
@@ -156,25 +161,27 @@ impl Work<'_> {
             .unwrap_or_default();
         if connection.is_untried() {
             if !(list.has(types::NODE_READY) && list.has(types::NODE_HEALTHY)) {
-                let message = "Remote connection not established yet".to_owned();
+                let message = "Remote connection not established yet";
                 set_both(list, Unknown, "ConnectionDown", message);
             }
             return;
         }
-        let seen = connection.last_probe_success.unwrap_or_default().max(initialized);
+        let seen = connection
+            .last_probe_success
+            .unwrap_or_default()
+            .max(initialized);
         if elapsed(seen, self.now) > facts.settings.remote_conditions_grace_period {
-            return set_both(list, Unknown, "ConnectionDown", probe);
+            return set_both(list, Unknown, "ConnectionDown", &probe);
         }
         match &facts.node {
             NodeLookup::NotConnected if self.has_provider_id() => {
                 if !(list.has(types::NODE_READY) && list.has(types::NODE_HEALTHY)) {
-                    set_both(list, Unknown, "ConnectionDown", probe.clone());
+                    set_both(list, Unknown, "ConnectionDown", &probe);
                 }
                 return;
             }
             NodeLookup::Failed(_) if self.has_provider_id() => {
-                let message = crate::plan::condition::CHECK_LOGS.to_owned();
-                return set_both(list, Unknown, "InternalError", message);
+                return set_both(list, Unknown, "InternalError", CHECK_LOGS);
             }
             _ => {}
         }
@@ -183,33 +190,47 @@ impl Work<'_> {
             list.set(node_healthy(node));
             return;
         }
+        let (status, reason, message) = self.no_node();
+        set_both(list, status, reason, &message);
+    }
+
+    /// What is said when the cluster can be looked at and the Node is not there.
+    fn no_node(&self) -> (ConditionStatus, &'static str, String) {
+        use ConditionStatus::{False, Unknown};
         let node = self.status.node_ref.as_ref().map(|node| &node.name);
+        let id = self.spec.provider_id.as_deref().unwrap_or_default();
         match (self.is_deleting(), node) {
-            (true, Some(node)) => set_both(list, False, "NodeDeleted", format!("Node {node} has been deleted")),
-            (true, None) => set_both(list, Unknown, "NodeDoesNotExist", "Node does not exist".to_owned()),
-            (false, Some(node)) => set_both(list, 
+            (true, Some(node)) => (
                 False,
                 "NodeDeleted",
-                format!("Node {node} has been deleted while the Machine still exists"),
+                format!("Node {node} has been deleted"),
             ),
-            (false, None) if self.has_provider_id() => set_both(list, 
+            (true, None) => (
                 Unknown,
-                "InspectionFailed",
-                format!(
-                    "Waiting for a Node with spec.providerID {} to exist",
-                    self.spec.provider_id.as_deref().unwrap_or_default()
-                ),
+                "NodeDoesNotExist",
+                "Node does not exist".to_owned(),
             ),
-            (false, None) => set_both(list, 
-                Unknown,
-                "InspectionFailed",
-                format!("Waiting for {} to report spec.providerID", self.spec.infrastructure_ref.kind),
-            ),
+            (false, Some(node)) => {
+                let text = format!("Node {node} has been deleted while the Machine still exists");
+                (False, "NodeDeleted", text)
+            }
+            (false, None) if id.is_empty() => {
+                let kind = &self.spec.infrastructure_ref.kind;
+                let text = format!("Waiting for {kind} to report spec.providerID");
+                (Unknown, "InspectionFailed", text)
+            }
+            (false, None) => {
+                let text = format!("Waiting for a Node with spec.providerID {id} to exist");
+                (Unknown, "InspectionFailed", text)
+            }
         }
     }
 
     fn has_provider_id(&self) -> bool {
-        self.spec.provider_id.as_ref().is_some_and(|id| !id.is_empty())
+        self.spec
+            .provider_id
+            .as_ref()
+            .is_some_and(|id| !id.is_empty())
     }
 
     /// Whether an update in place runs: the annotation is there, or its hook is pending.
@@ -220,7 +241,8 @@ impl Work<'_> {
             .get(annotations::PENDING_HOOKS)
             .is_some_and(|hooks| hooks.split(',').any(|hook| hook == "UpdateMachine"));
         if pending || metadata.has_annotation(annotations::UPDATE_IN_PROGRESS) {
-            Wanted::is_true(types::UPDATING, "InPlaceUpdating").message("In-place update in progress")
+            Wanted::is_true(types::UPDATING, "InPlaceUpdating")
+                .message("In-place update in progress")
         } else {
             Wanted::is_false(types::UPDATING, "NotUpdating")
         }
@@ -389,7 +411,10 @@ impl Work<'_> {
         let at = ready.last_transition_time.timestamp().checked_add(wanted);
         match at {
             Ok(at) if at > self.now => {
-                list.set(Wanted::is_false(types::AVAILABLE, "WaitingForMinReadySeconds"));
+                list.set(Wanted::is_false(
+                    types::AVAILABLE,
+                    "WaitingForMinReadySeconds",
+                ));
                 self.out.look_again(at);
             }
             _ => list.set(Wanted::is_true(types::AVAILABLE, "Available")),
@@ -397,9 +422,9 @@ impl Work<'_> {
     }
 }
 
-fn set_both(list: &mut Conditions, status: ConditionStatus, reason: &'static str, message: String) {
+fn set_both(list: &mut Conditions, status: ConditionStatus, reason: &'static str, message: &str) {
     for type_ in [types::NODE_READY, types::NODE_HEALTHY] {
-        list.set(Wanted::new(type_, status, reason).message(message.clone()));
+        list.set(Wanted::new(type_, status, reason).message(message));
     }
 }
 

@@ -8,8 +8,6 @@
 
 mod conditions;
 mod provision;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 
@@ -290,7 +288,13 @@ impl Work<'_> {
     /// Finds the Node and plans what is written there.
     fn node(&mut self) {
         let facts = self.facts;
-        if self.spec.provider_id.as_deref().unwrap_or_default().is_empty() {
+        if self
+            .spec
+            .provider_id
+            .as_deref()
+            .unwrap_or_default()
+            .is_empty()
+        {
             return;
         }
         let name = || self.metadata().name.clone();
@@ -309,7 +313,12 @@ impl Work<'_> {
             NodeLookup::NotLooked | NodeLookup::NotConnected => {
                 let cluster = facts.cluster.name.clone();
                 let namespace = self.metadata().namespace.clone();
-                self.blocked("Cluster", &namespace, &cluster, "its API server is not reached yet");
+                self.blocked(
+                    "Cluster",
+                    &namespace,
+                    &cluster,
+                    "its API server is not reached yet",
+                );
                 return;
             }
             NodeLookup::Failed(error) => {

@@ -2,7 +2,10 @@
 
 use super::{EXTERNAL_WAIT, Lookup, Work};
 use crate::{
-    api::{ContractVersionedObjectReference, Time, annotations, cluster::CLUSTER, labels, machine::MACHINE},
+    api::{
+        ContractVersionedObjectReference, Time, annotations, cluster::CLUSTER, labels,
+        machine::MACHINE,
+    },
     contract::{ExternalObject, OwnerReference},
     plan::{Action, MetadataChange, ObjectRef, ownership},
 };
@@ -20,7 +23,9 @@ impl Work<'_> {
         ];
         let standalone = current.controller().is_none()
             && !ownership::has_owner_of_kind(owners, CLUSTER.group, CLUSTER.kind)
-            && !adopted_by_others.iter().any(|label| current.has_label(label));
+            && !adopted_by_others
+                .iter()
+                .any(|label| current.has_label(label));
         if standalone {
             let mut wanted = owners.clone();
             wanted.push(OwnerReference {
@@ -51,7 +56,11 @@ impl Work<'_> {
         };
         let current = &object.metadata;
         let mut owners = current.owner_references.clone();
-        ownership::remove_kind(&mut owners, crate::api::machine_set::MACHINE_SET.group, "MachineSet");
+        ownership::remove_kind(
+            &mut owners,
+            crate::api::machine_set::MACHINE_SET.group,
+            "MachineSet",
+        );
         if let Some(control_plane) = &self.facts.cluster.control_plane_ref
             && self.is_control_plane()
         {
@@ -130,7 +139,12 @@ impl Work<'_> {
             &config.object.metadata.name,
         );
         if !created {
-            self.blocked(&reference.kind, namespace, name, "its data secret is not created yet");
+            self.blocked(
+                &reference.kind,
+                namespace,
+                name,
+                "its data secret is not created yet",
+            );
             return;
         }
         match config.data_secret_name.as_result() {
@@ -178,7 +192,12 @@ impl Work<'_> {
             &infra.object.metadata.name,
         );
         if !provisioned && !latched {
-            self.blocked(&reference.kind, namespace, name, "it is not provisioned yet");
+            self.blocked(
+                &reference.kind,
+                namespace,
+                name,
+                "it is not provisioned yet",
+            );
             return;
         }
         let id = match infra.provider_id.as_result() {
@@ -186,7 +205,12 @@ impl Work<'_> {
             Err(error) => return self.out.errors.push(error.to_owned()),
         };
         let Some(id) = id else {
-            self.blocked(&reference.kind, namespace, name, "it has no spec.providerID yet");
+            self.blocked(
+                &reference.kind,
+                namespace,
+                name,
+                "it has no spec.providerID yet",
+            );
             return;
         };
         match infra.addresses.as_result() {
@@ -226,7 +250,12 @@ impl Work<'_> {
             Lookup::Failed(error) => self.out.errors.push(error.clone()),
             _ if self.is_deleting() => {}
             _ => {
-                self.blocked(&reference.kind, &namespace, &reference.name, "it does not exist");
+                self.blocked(
+                    &reference.kind,
+                    &namespace,
+                    &reference.name,
+                    "it does not exist",
+                );
                 self.again_after(EXTERNAL_WAIT);
             }
         }
