@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 
-pub(crate) use history::{Change, ChangeKind, Rendering};
+pub(crate) use history::{Change, ChangeKind, Rendering, frame};
 pub(crate) use memory::Memory;
 
 /// Versions count writes, over all collections.
