@@ -61,16 +61,37 @@ impl<'a> Record<'a> {
             Target::Resource(target) => Some(target),
             Target::Other => None,
         };
-        let named = target.as_ref().is_some_and(|target| !target.name.is_empty());
+        let named = target
+            .as_ref()
+            .is_some_and(|target| !target.name.is_empty());
         let watch = target.as_ref().is_some_and(|target| target.watch)
-            || path::query(&request.query).any(|(key, value)| key == "watch" && !matches!(&*value, "0" | "false"));
+            || path::query(&request.query)
+                .any(|(key, value)| key == "watch" && !matches!(&*value, "0" | "false"));
         let verb = match (request.method.as_str(), target.is_some()) {
             ("GET", true) if watch => "watch",
-            ("GET", true) => if named { "get" } else { "list" },
+            ("GET", true) => {
+                if named {
+                    "get"
+                } else {
+                    "list"
+                }
+            }
             ("POST", true) => "create",
             ("PUT", true) => "update",
-            ("PATCH", true) => if request.content_type.starts_with("application/apply-patch") { "apply" } else { "patch" },
-            ("DELETE", true) => if named { "delete" } else { "deletecollection" },
+            ("PATCH", true) => {
+                if request.content_type.starts_with("application/apply-patch") {
+                    "apply"
+                } else {
+                    "patch"
+                }
+            }
+            ("DELETE", true) => {
+                if named {
+                    "delete"
+                } else {
+                    "deletecollection"
+                }
+            }
             ("GET", false) => "get",
             ("POST", _) => "post",
             ("HEAD", _) => "head",

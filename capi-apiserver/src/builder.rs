@@ -102,7 +102,11 @@ impl ApiServer {
     /// made by the administrator unless [`ApiService::with_user`] says otherwise.
     #[must_use]
     pub fn service(&self) -> ApiService {
-        ApiService { server: self.server.clone(), audit: self.audit.clone(), user: Arc::new(User::admin()) }
+        ApiService {
+            server: self.server.clone(),
+            audit: self.audit.clone(),
+            user: Arc::new(User::admin()),
+        }
     }
 
     /// The version of the last write, `resourceVersion` of a list made now.
@@ -129,7 +133,10 @@ impl ApiServer {
                 hash.update(part);
             }
         });
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -161,20 +168,30 @@ impl Builder {
 
     /// An object to begin with, with `apiVersion` and `kind`. Objects are created in order.
     pub fn object(mut self, object: impl Serialize) -> Self {
-        self.objects.push(serde_json::to_vec(&object).map(Bytes::from).map_err(|error| error.to_string()));
+        self.objects.push(
+            serde_json::to_vec(&object)
+                .map(Bytes::from)
+                .map_err(|error| error.to_string()),
+        );
         self
     }
 
     /// Converts objects of a resource (`machines.cluster.x-k8s.io`) between its versions.
     pub fn conversion(mut self, resource: impl Into<String>, convert: impl Convert) -> Self {
-        self.hooks.conversion.insert(resource.into(), Arc::new(convert));
+        self.hooks
+            .conversion
+            .insert(resource.into(), Arc::new(convert));
         self
     }
 
     /// Adds admission to a resource (`machines.cluster.x-k8s.io`); hooks are asked in the order in
     /// which they were added.
     pub fn admission(mut self, resource: impl Into<String>, admission: impl Admission) -> Self {
-        self.hooks.admission.entry(resource.into()).or_default().push(Arc::new(admission));
+        self.hooks
+            .admission
+            .entry(resource.into())
+            .or_default()
+            .push(Arc::new(admission));
         self
     }
 
@@ -190,8 +207,16 @@ impl Builder {
     /// [`BuildError`] when an initial object is malformed or refused.
     pub fn build(self) -> Result<ApiServer, BuildError> {
         let entropy = self.seed.map_or_else(Entropy::from_system, Entropy::seeded);
-        let server = Arc::new(Server::new(Arc::new(Memory::new(self.history)), self.clock, entropy, self.hooks));
-        let built = ApiServer { server, audit: self.audit };
+        let server = Arc::new(Server::new(
+            Arc::new(Memory::new(self.history)),
+            self.clock,
+            entropy,
+            self.hooks,
+        ));
+        let built = ApiServer {
+            server,
+            audit: self.audit,
+        };
         for name in namespace::SYSTEM {
             let object = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
             built.create(0, &object.to_string().into())?;
@@ -207,19 +232,37 @@ impl Builder {
 impl ApiServer {
     /// Creates an object at the path that its own type names.
     fn create(&self, index: usize, object: &Bytes) -> Result<(), BuildError> {
-        let no_object = |why: &str| BuildError::NoObject { index, why: why.to_owned() };
+        let no_object = |why: &str| BuildError::NoObject {
+            index,
+            why: why.to_owned(),
+        };
         let document = crate::json::parse(object).map_err(|error| no_object(&error.message))?;
-        let text = |field: &str| document.value.get(field).and_then(crate::json::Value::as_str);
+        let text = |field: &str| {
+            document
+                .value
+                .get(field)
+                .and_then(crate::json::Value::as_str)
+        };
         let api_version = text("apiVersion").ok_or_else(|| no_object("it has no apiVersion"))?;
         let kind = text("kind").ok_or_else(|| no_object("it has no kind"))?;
         let (group, version) = crate::registry::split_api_version(api_version);
         let registry = self.server.registry();
-        let resource = registry.kind(group, kind).ok_or_else(|| no_object("its kind is not served"))?;
-        let base = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+        let resource = registry
+            .kind(group, kind)
+            .ok_or_else(|| no_object("its kind is not served"))?;
+        let base = if group.is_empty() {
+            "/api".to_owned()
+        } else {
+            format!("/apis/{group}")
+        };
         let plural = &resource.names.plural;
         let path = if resource.namespaced {
             let namespace = crate::object::namespace(&document.value);
-            let namespace = if namespace.is_empty() { "default" } else { namespace };
+            let namespace = if namespace.is_empty() {
+                "default"
+            } else {
+                namespace
+            };
             format!("{base}/{version}/namespaces/{namespace}/{plural}")
         } else {
             format!("{base}/{version}/{plural}")
@@ -234,6 +277,9 @@ impl ApiServer {
             user: Arc::new(User::admin()),
             body: object.clone(),
         };
-        self.server.try_handle(&request).map(drop).map_err(|status| BuildError::Refused { index, status })
+        self.server
+            .try_handle(&request)
+            .map(drop)
+            .map_err(|status| BuildError::Refused { index, status })
     }
 }

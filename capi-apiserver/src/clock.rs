@@ -35,13 +35,17 @@ impl TokioClock {
     /// A clock that reads `epoch` now, and advances with [`tokio::time::Instant`] from here.
     #[must_use]
     pub fn starting_at(epoch: Timestamp) -> Self {
-        Self { epoch, start: tokio::time::Instant::now() }
+        Self {
+            epoch,
+            start: tokio::time::Instant::now(),
+        }
     }
 }
 
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
-        let elapsed = jiff::SignedDuration::try_from(self.start.elapsed()).unwrap_or(jiff::SignedDuration::MAX);
+        let elapsed = jiff::SignedDuration::try_from(self.start.elapsed())
+            .unwrap_or(jiff::SignedDuration::MAX);
         self.epoch.checked_add(elapsed).unwrap_or(Timestamp::MAX)
     }
 }

@@ -22,7 +22,11 @@ pub(crate) fn answer(server: &Arc<Server>, request: &Request) -> Result<Reply, S
         return Ok(Reply::not_found_page());
     }
     let registry = server.registry();
-    let parts: Vec<&str> = request.path.split('/').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = request
+        .path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
     let document = match parts.as_slice() {
         [] => paths(&registry),
         ["api"] => match negotiate::aggregated_discovery(&request.accept) {
@@ -36,8 +40,11 @@ pub(crate) fn answer(server: &Arc<Server>, request: &Request) -> Result<Reply, S
         ["apis"] => match negotiate::aggregated_discovery(&request.accept) {
             Some(version) => return Ok(aggregated(&registry, version, false)),
             None => {
-                let groups: Vec<Value> =
-                    registry.groups().iter().map(|(group, versions)| group_document(group, versions)).collect();
+                let groups: Vec<Value> = registry
+                    .groups()
+                    .iter()
+                    .map(|(group, versions)| group_document(group, versions))
+                    .collect();
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
             }
         },
@@ -52,7 +59,9 @@ pub(crate) fn answer(server: &Arc<Server>, request: &Request) -> Result<Reply, S
             document["apiVersion"] = "v1".into();
             document
         }
-        ["apis", group, version] if registry.serves(group, version) => resources(&registry, group, version),
+        ["apis", group, version] if registry.serves(group, version) => {
+            resources(&registry, group, version)
+        }
         ["version"] => json!({
             "major": "1", "minor": MINOR, "gitVersion": GIT_VERSION, "gitCommit": "", "gitTreeState": "clean",
             "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none", "compiler": "rustc",
@@ -68,9 +77,20 @@ fn paths(registry: &Registry) -> Value {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
     for (group, versions) in registry.groups() {
         paths.push(format!("/apis/{group}"));
-        paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
+        paths.extend(
+            versions
+                .iter()
+                .map(|version| format!("/apis/{group}/{version}")),
+        );
     }
-    for path in ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"] {
+    for path in [
+        "/healthz",
+        "/livez",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ] {
         paths.push(path.to_owned());
     }
     json!({"paths": paths})
@@ -99,14 +119,28 @@ fn subresources<'a>(resource: &'a Resource, served: &'a Served) -> Vec<Row<'a>> 
     let plural = &resource.names.plural;
     let kind = resource.names.kind.as_str();
     let mut rows = Vec::new();
-    let mut row = |name: &str, kind: &'a str, of, verbs| rows.push(Row { name: format!("{plural}/{name}"), kind, of, verbs });
+    let mut row = |name: &str, kind: &'a str, of, verbs| {
+        rows.push(Row {
+            name: format!("{plural}/{name}"),
+            kind,
+            of,
+            verbs,
+        })
+    };
     match resource.behaviour {
         crate::registry::Behaviour::Namespace => row("finalize", kind, None, &["update"]),
-        crate::registry::Behaviour::Pod => row("eviction", "Eviction", Some(("policy", "v1")), &["create"]),
+        crate::registry::Behaviour::Pod => {
+            row("eviction", "Eviction", Some(("policy", "v1")), &["create"])
+        }
         _ => {}
     }
     if served.scale.is_some() {
-        row("scale", "Scale", Some(("autoscaling", "v1")), &["get", "patch", "update"]);
+        row(
+            "scale",
+            "Scale",
+            Some(("autoscaling", "v1")),
+            &["get", "patch", "update"],
+        );
     }
     if served.status {
         row("status", kind, None, &["get", "patch", "update"]);
@@ -156,13 +190,20 @@ fn resources(registry: &Registry, group: &str, version: &str) -> Value {
 fn storage_hash(resource: &Resource) -> String {
     use base64::Engine;
     use sha2::Digest;
-    let name = format!("{}/{}/{}", resource.group, resource.storage_api_version, resource.names.kind);
+    let name = format!(
+        "{}/{}/{}",
+        resource.group, resource.storage_api_version, resource.names.kind
+    );
     base64::engine::general_purpose::STANDARD.encode(&sha2::Sha256::digest(name)[..8])
 }
 
 /// `APIGroupDiscoveryList` of the core group or of all others.
 fn aggregated(registry: &Registry, version: &'static str, core: bool) -> Reply {
-    let groups = if core { vec![(String::new(), vec!["v1".to_owned()])] } else { registry.groups() };
+    let groups = if core {
+        vec![(String::new(), vec!["v1".to_owned()])]
+    } else {
+        registry.groups()
+    };
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
@@ -171,12 +212,18 @@ fn aggregated(registry: &Registry, version: &'static str, core: bool) -> Reply {
                 .map(|version| {
                     let resources: Vec<Value> = registry
                         .in_version(group, version)
-                        .map(|(resource, served)| aggregated_resource(resource, &resource.served[*served]))
+                        .map(|(resource, served)| {
+                            aggregated_resource(resource, &resource.served[*served])
+                        })
                         .collect();
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if group.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group, "creationTimestamp": null}) };
+            let metadata = if group.is_empty() {
+                json!({"creationTimestamp": null})
+            } else {
+                json!({"name": group, "creationTimestamp": null})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
@@ -190,7 +237,10 @@ fn aggregated(registry: &Registry, version: &'static str, core: bool) -> Reply {
         "v2" => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
         _ => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
     };
-    Reply { content_type, ..Reply::json(200, body.to_string()) }
+    Reply {
+        content_type,
+        ..Reply::json(200, body.to_string())
+    }
 }
 
 fn aggregated_resource(resource: &Resource, served: &Served) -> Value {

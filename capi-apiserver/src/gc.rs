@@ -34,7 +34,10 @@ pub(crate) struct ObjectId {
 
 impl ObjectId {
     pub(crate) fn new(resource: &Resource, key: &str) -> Self {
-        Self { collection: resource.collection, key: key.into() }
+        Self {
+            collection: resource.collection,
+            key: key.into(),
+        }
     }
 }
 
@@ -87,7 +90,10 @@ impl Graph {
                     self.recheck(&owner.uid);
                 }
                 for owner in &owners {
-                    self.dependents.entry(owner.uid.clone()).or_default().insert(id.clone());
+                    self.dependents
+                        .entry(owner.uid.clone())
+                        .or_default()
+                        .insert(id.clone());
                 }
                 self.queue(Task::Owners(id.clone(), Some(owners)));
             }
@@ -131,7 +137,10 @@ impl Graph {
     }
 
     fn dependents(&self, uid: &str) -> Vec<ObjectId> {
-        self.dependents.get(uid).map(|ids| ids.iter().cloned().collect()).unwrap_or_default()
+        self.dependents
+            .get(uid)
+            .map(|ids| ids.iter().cloned().collect())
+            .unwrap_or_default()
     }
 }
 
@@ -149,7 +158,10 @@ pub(crate) fn settle(server: &Server) {
         };
         if done.is_err() {
             // Writes are made one at a time: nobody can have been faster.
-            tracing::error!(?task, "a consequence of a write met a state that it did not expect");
+            tracing::error!(
+                ?task,
+                "a consequence of a write met a state that it did not expect"
+            );
         }
     }
 }
@@ -165,17 +177,32 @@ enum Found {
     Waiting,
 }
 
-fn find(server: &Server, registry: &Registry, resource: &Resource, id: &ObjectId, owner: &Owner) -> Found {
+fn find(
+    server: &Server,
+    registry: &Registry,
+    resource: &Resource,
+    id: &ObjectId,
+    owner: &Owner,
+) -> Found {
     let (group, _) = split_api_version(&owner.api_version);
-    let Some(kind) = registry.kind(group, &owner.kind) else { return Found::Solid };
+    let Some(kind) = registry.kind(group, &owner.kind) else {
+        return Found::Solid;
+    };
     if kind.namespaced && !resource.namespaced {
         return Found::Solid;
     }
-    let namespace = id.key.split_once('/').map_or("", |(namespace, _)| namespace);
-    let Some(stored) = server.store.get(kind.collection, &kind.key(namespace, &owner.name)) else {
+    let namespace = id
+        .key
+        .split_once('/')
+        .map_or("", |(namespace, _)| namespace);
+    let Some(stored) = server
+        .store
+        .get(kind.collection, &kind.key(namespace, &owner.name))
+    else {
         return Found::Dangling;
     };
-    let uid = crate::peek::at(&stored.bytes, &["metadata", "uid"]).and_then(crate::peek::plain_string);
+    let uid =
+        crate::peek::at(&stored.bytes, &["metadata", "uid"]).and_then(crate::peek::plain_string);
     if uid != Some(owner.uid.as_str()) {
         return Found::Dangling;
     }
@@ -190,14 +217,22 @@ fn find(server: &Server, registry: &Registry, resource: &Resource, id: &ObjectId
 
 fn check_owners(server: &Server, id: &ObjectId, known: Option<&[Owner]>) -> Result<(), Unmet> {
     let registry = server.registry();
-    let Some(resource) = registry.collection(id.collection) else { return Ok(()) };
+    let Some(resource) = registry.collection(id.collection) else {
+        return Ok(());
+    };
     if let Some(owners) = known
-        && owners.iter().all(|owner| find(server, &registry, resource, id, owner) == Found::Solid)
+        && owners
+            .iter()
+            .all(|owner| find(server, &registry, resource, id, owner) == Found::Solid)
     {
         return Ok(());
     }
-    let Some(stored) = server.store.get(id.collection, &id.key) else { return Ok(()) };
-    let Ok(document) = json::parse(&stored.bytes) else { return Ok(()) };
+    let Some(stored) = server.store.get(id.collection, &id.key) else {
+        return Ok(());
+    };
+    let Ok(document) = json::parse(&stored.bytes) else {
+        return Ok(());
+    };
     let object = document.value;
     if object::is_deleting(&object) {
         if object::has_finalizer(&object, FOREGROUND) {
@@ -206,7 +241,10 @@ fn check_owners(server: &Server, id: &ObjectId, known: Option<&[Owner]>) -> Resu
         return Ok(());
     }
     let owners = object::owners(&object);
-    let found: Vec<Found> = owners.iter().map(|owner| find(server, &registry, resource, id, owner)).collect();
+    let found: Vec<Found> = owners
+        .iter()
+        .map(|owner| find(server, &registry, resource, id, owner))
+        .collect();
     if owners.is_empty() || found.iter().all(|found| *found == Found::Solid) {
         return Ok(());
     }
@@ -217,7 +255,9 @@ fn check_owners(server: &Server, id: &ObjectId, known: Option<&[Owner]>) -> Resu
             .filter(|(_, found)| **found != Found::Solid)
             .map(|(owner, _)| owner.uid.as_str())
             .collect();
-        return amend(server, resource, id, &stored, &object, |object| drop_owners(object, &gone));
+        return amend(server, resource, id, &stored, &object, |object| {
+            drop_owners(object, &gone)
+        });
     }
     let has_dependents = !server.graph().dependents(object::uid(&object)).is_empty();
     let propagation = if found.contains(&Found::Waiting) && has_dependents {
@@ -229,15 +269,24 @@ fn check_owners(server: &Server, id: &ObjectId, known: Option<&[Owner]>) -> Resu
     } else {
         Propagation::Background
     };
-    let order = Order { propagation: Some(propagation), ..Order::default() };
+    let order = Order {
+        propagation: Some(propagation),
+        ..Order::default()
+    };
     delete::begin(server, resource, &id.key, &stored, object, &order).map(drop)
 }
 
 fn check_dependents(server: &Server, id: &ObjectId) -> Result<(), Unmet> {
     let registry = server.registry();
-    let Some(resource) = registry.collection(id.collection) else { return Ok(()) };
-    let Some(stored) = server.store.get(id.collection, &id.key) else { return Ok(()) };
-    let Ok(document) = json::parse(&stored.bytes) else { return Ok(()) };
+    let Some(resource) = registry.collection(id.collection) else {
+        return Ok(());
+    };
+    let Some(stored) = server.store.get(id.collection, &id.key) else {
+        return Ok(());
+    };
+    let Ok(document) = json::parse(&stored.bytes) else {
+        return Ok(());
+    };
     let object = document.value;
     if !object::is_deleting(&object) {
         return Ok(());
@@ -248,7 +297,9 @@ fn check_dependents(server: &Server, id: &ObjectId) -> Result<(), Unmet> {
         for dependent in &dependents {
             orphan(server, &registry, dependent, &uid)?;
         }
-        return amend(server, resource, id, &stored, &object, |object| drop_finalizer(object, ORPHAN));
+        return amend(server, resource, id, &stored, &object, |object| {
+            drop_finalizer(object, ORPHAN)
+        });
     }
     if !object::has_finalizer(&object, FOREGROUND) {
         return Ok(());
@@ -257,30 +308,53 @@ fn check_dependents(server: &Server, id: &ObjectId) -> Result<(), Unmet> {
         check_owners(server, dependent, None)?;
     }
     let blocked = dependents.iter().any(|dependent| {
-        server.store.get(dependent.collection, &dependent.key).is_some_and(|stored| {
-            json::parse(&stored.bytes).is_ok_and(|document| {
-                object::owners(&document.value).iter().any(|owner| owner.uid == uid && owner.blocks_deletion)
+        server
+            .store
+            .get(dependent.collection, &dependent.key)
+            .is_some_and(|stored| {
+                json::parse(&stored.bytes).is_ok_and(|document| {
+                    object::owners(&document.value)
+                        .iter()
+                        .any(|owner| owner.uid == uid && owner.blocks_deletion)
+                })
             })
-        })
     });
     if blocked {
         server.graph().waiting.insert(uid, id.clone());
         return Ok(());
     }
-    amend(server, resource, id, &stored, &object, |object| drop_finalizer(object, FOREGROUND))
+    amend(server, resource, id, &stored, &object, |object| {
+        drop_finalizer(object, FOREGROUND)
+    })
 }
 
 fn orphan(server: &Server, registry: &Registry, id: &ObjectId, uid: &str) -> Result<(), Unmet> {
-    let Some(resource) = registry.collection(id.collection) else { return Ok(()) };
-    let Some(stored) = server.store.get(id.collection, &id.key) else { return Ok(()) };
-    let Ok(document) = json::parse(&stored.bytes) else { return Ok(()) };
-    amend(server, resource, id, &stored, &document.value, |object| drop_owners(object, &[uid]))
+    let Some(resource) = registry.collection(id.collection) else {
+        return Ok(());
+    };
+    let Some(stored) = server.store.get(id.collection, &id.key) else {
+        return Ok(());
+    };
+    let Ok(document) = json::parse(&stored.bytes) else {
+        return Ok(());
+    };
+    amend(server, resource, id, &stored, &document.value, |object| {
+        drop_owners(object, &[uid])
+    })
 }
 
 fn drop_owners(object: &mut Value<'_>, uids: &[&str]) {
-    let Some(references) = object.at_mut(&["metadata", "ownerReferences"]).and_then(Value::as_array_mut) else { return };
+    let Some(references) = object
+        .at_mut(&["metadata", "ownerReferences"])
+        .and_then(Value::as_array_mut)
+    else {
+        return;
+    };
     references.retain(|reference| {
-        let uid = reference.get("uid").and_then(Value::as_str).unwrap_or_default();
+        let uid = reference
+            .get("uid")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         !uids.contains(&uid)
     });
     if references.is_empty() {
@@ -289,7 +363,10 @@ fn drop_owners(object: &mut Value<'_>, uids: &[&str]) {
 }
 
 pub(crate) fn drop_finalizer(object: &mut Value<'_>, finalizer: &str) {
-    let kept = object::finalizers(object).filter(|one| *one != finalizer).map(str::to_owned).collect();
+    let kept = object::finalizers(object)
+        .filter(|one| *one != finalizer)
+        .map(str::to_owned)
+        .collect();
     object::set_finalizers(object, kept);
 }
 
@@ -316,6 +393,14 @@ pub(crate) fn amend(
     if gone {
         commit::delete(server, resource, &id.key, stored, &mut new).map(drop)
     } else {
-        commit::put(server, resource, &id.key, Some(stored), Some(object), &mut new).map(drop)
+        commit::put(
+            server,
+            resource,
+            &id.key,
+            Some(stored),
+            Some(object),
+            &mut new,
+        )
+        .map(drop)
     }
 }

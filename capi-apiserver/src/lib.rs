@@ -43,7 +43,7 @@ pub use audit::{Audit, Record};
 pub use builder::{ApiServer, BuildError, Builder};
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use hooks::{Admission, AdmissionRequest, Convert, Operation};
-pub use request::User;
 pub use reply::Body;
+pub use request::User;
 pub use service::ApiService;
 pub use status::{Cause, Details, Status};

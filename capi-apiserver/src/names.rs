@@ -7,10 +7,14 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 
 fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let edge = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let edge = |byte: Option<&u8>| {
+        byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
 }
 
 /// Why the text is no DNS subdomain.
@@ -34,7 +38,10 @@ pub(crate) fn path_segment_error(text: &str) -> Option<String> {
     if matches!(text, "." | "..") {
         return Some(format!("may not be '{text}'"));
     }
-    ["/", "%"].iter().find(|sign| text.contains(**sign)).map(|sign| format!("may not contain '{sign}'"))
+    ["/", "%"]
+        .iter()
+        .find(|sign| text.contains(**sign))
+        .map(|sign| format!("may not contain '{sign}'"))
 }
 
 fn is_word(text: &str) -> bool {
@@ -42,7 +49,9 @@ fn is_word(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     edge(bytes.first())
         && edge(bytes.last())
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
 }
 
 /// Why the text is no qualified name (label key, annotation key, finalizer).
@@ -52,7 +61,9 @@ pub(crate) fn qualified_name_error(text: &str) -> Option<String> {
         None => (None, text),
     };
     if name.contains('/') {
-        return Some(format!("a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"));
+        return Some(format!(
+            "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        ));
     }
     if let Some(prefix) = prefix {
         if prefix.is_empty() {
@@ -101,7 +112,15 @@ mod tests {
         for good in ["a", "A_b.c", "example.com/Name"] {
             assert_eq!(qualified_name_error(good), None, "{good}");
         }
-        for bad in ["", "/a", "a/", "a/b/c", "-a", "Example.com/a", &"a".repeat(64)] {
+        for bad in [
+            "",
+            "/a",
+            "a/",
+            "a/b/c",
+            "-a",
+            "Example.com/a",
+            &"a".repeat(64),
+        ] {
             assert!(qualified_name_error(bad).is_some(), "{bad}");
         }
         assert_eq!(label_value_error(""), None);

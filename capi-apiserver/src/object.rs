@@ -14,7 +14,10 @@ pub(crate) struct Owner {
 }
 
 pub(crate) fn text<'v>(object: &'v Value<'_>, field: &str) -> &'v str {
-    object.at(&["metadata", field]).and_then(Value::as_str).unwrap_or_default()
+    object
+        .at(&["metadata", field])
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 pub(crate) fn name<'v>(object: &'v Value<'_>) -> &'v str {
@@ -30,15 +33,23 @@ pub(crate) fn uid<'v>(object: &'v Value<'_>) -> &'v str {
 }
 
 pub(crate) fn is_deleting(object: &Value<'_>) -> bool {
-    object.at(&["metadata", "deletionTimestamp"]).is_some_and(|time| !time.is_null())
+    object
+        .at(&["metadata", "deletionTimestamp"])
+        .is_some_and(|time| !time.is_null())
 }
 
 pub(crate) fn generation(object: &Value<'_>) -> i64 {
-    object.at(&["metadata", "generation"]).and_then(Value::as_i64).unwrap_or(0)
+    object
+        .at(&["metadata", "generation"])
+        .and_then(Value::as_i64)
+        .unwrap_or(0)
 }
 
 pub(crate) fn finalizers<'v>(object: &'v Value<'_>) -> impl Iterator<Item = &'v str> {
-    let finalizers = object.at(&["metadata", "finalizers"]).and_then(Value::as_array).unwrap_or_default();
+    let finalizers = object
+        .at(&["metadata", "finalizers"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
     finalizers.iter().filter_map(Value::as_str)
 }
 
@@ -57,11 +68,18 @@ pub(crate) fn set_finalizers(object: &mut Value<'_>, finalizers: Vec<String>) {
 }
 
 pub(crate) fn owners(object: &Value<'_>) -> Vec<Owner> {
-    let Some(references) = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array) else {
+    let Some(references) = object
+        .at(&["metadata", "ownerReferences"])
+        .and_then(Value::as_array)
+    else {
         return Vec::new();
     };
     let text = |reference: &Value<'_>, field: &str| {
-        reference.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+        reference
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
     references
         .iter()
@@ -70,7 +88,8 @@ pub(crate) fn owners(object: &Value<'_>) -> Vec<Owner> {
             kind: text(reference, "kind"),
             name: text(reference, "name"),
             uid: text(reference, "uid"),
-            blocks_deletion: reference.get("blockOwnerDeletion").and_then(Value::as_bool) == Some(true),
+            blocks_deletion: reference.get("blockOwnerDeletion").and_then(Value::as_bool)
+                == Some(true),
         })
         .collect()
 }
@@ -105,7 +124,12 @@ pub(crate) fn normalise(object: &mut Value<'_>) {
 }
 
 fn reorder(object: &mut Object<'_>, order: &[&str]) {
-    let rank = |name: &str| order.iter().position(|one| *one == name).unwrap_or(order.len());
+    let rank = |name: &str| {
+        order
+            .iter()
+            .position(|one| *one == name)
+            .unwrap_or(order.len())
+    };
     if object.keys().is_sorted_by_key(rank) {
         return;
     }

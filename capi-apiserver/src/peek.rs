@@ -13,13 +13,19 @@ pub(crate) fn at<'a>(object: &'a [u8], path: &[&str]) -> Option<&'a [u8]> {
 /// A string without its quotes; `None` for other values and for strings with escapes.
 pub(crate) fn plain_string(value: &[u8]) -> Option<&str> {
     let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    if inner.contains(&b'\\') { None } else { std::str::from_utf8(inner).ok() }
+    if inner.contains(&b'\\') {
+        None
+    } else {
+        std::str::from_utf8(inner).ok()
+    }
 }
 
 /// The string at a path, decoded.
 pub(crate) fn string(object: &[u8], path: &[&str]) -> Option<String> {
     let value = at(object, path)?;
-    plain_string(value).map(str::to_owned).or_else(|| serde_json::from_slice(value).ok())
+    plain_string(value)
+        .map(str::to_owned)
+        .or_else(|| serde_json::from_slice(value).ok())
 }
 
 fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
@@ -86,7 +92,10 @@ fn skip(text: &[u8], at: usize) -> Option<usize> {
             }
         }
         _ => {
-            let length = text[at..].iter().position(|byte| matches!(byte, b',' | b'}' | b']')).unwrap_or(text.len() - at);
+            let length = text[at..]
+                .iter()
+                .position(|byte| matches!(byte, b',' | b'}' | b']'))
+                .unwrap_or(text.len() - at);
             Some(at + length)
         }
     }
@@ -98,8 +107,12 @@ mod tests {
 
     #[test]
     fn members_are_found_behind_others() {
-        let object = br#"{"a":"x\"{","b":[{"c":1},"]"],"metadata":{"name":"n","labels":{"k":"v"}},"n":12}"#;
-        assert_eq!(at(object, &["metadata", "labels"]), Some(&br#"{"k":"v"}"#[..]));
+        let object =
+            br#"{"a":"x\"{","b":[{"c":1},"]"],"metadata":{"name":"n","labels":{"k":"v"}},"n":12}"#;
+        assert_eq!(
+            at(object, &["metadata", "labels"]),
+            Some(&br#"{"k":"v"}"#[..])
+        );
         assert_eq!(string(object, &["metadata", "name"]).as_deref(), Some("n"));
         assert_eq!(string(object, &["a"]).as_deref(), Some("x\"{"));
         assert_eq!(at(object, &["n"]), Some(&b"12"[..]));

@@ -40,19 +40,39 @@ pub(crate) const JSON: &str = "application/json";
 
 impl Reply {
     pub(crate) fn json(code: u16, body: impl Into<Bytes>) -> Self {
-        Self { code, content_type: JSON, warnings: Vec::new(), body: Body::from(body.into()) }
+        Self {
+            code,
+            content_type: JSON,
+            warnings: Vec::new(),
+            body: Body::from(body.into()),
+        }
     }
 
     pub(crate) fn chunks(body: VecDeque<Bytes>) -> Self {
-        Self { code: 200, content_type: JSON, warnings: Vec::new(), body: Body(Content::Chunks(body)) }
+        Self {
+            code: 200,
+            content_type: JSON,
+            warnings: Vec::new(),
+            body: Body(Content::Chunks(body)),
+        }
     }
 
     pub(crate) fn text(code: u16, text: impl Into<Bytes>) -> Self {
-        Self { code, content_type: "text/plain; charset=utf-8", warnings: Vec::new(), body: Body::from(text.into()) }
+        Self {
+            code,
+            content_type: "text/plain; charset=utf-8",
+            warnings: Vec::new(),
+            body: Body::from(text.into()),
+        }
     }
 
     pub(crate) fn watch(watch: Watch) -> Self {
-        Self { code: 200, content_type: JSON, warnings: Vec::new(), body: Body(Content::Watch(Box::new(watch))) }
+        Self {
+            code: 200,
+            content_type: JSON,
+            warnings: Vec::new(),
+            body: Body(Content::Watch(Box::new(watch))),
+        }
     }
 
     /// What the real server answers for paths that nothing is behind.
@@ -66,9 +86,13 @@ impl Reply {
 
     pub(crate) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(self.body);
-        *response.status_mut() = http::StatusCode::from_u16(self.code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        *response.status_mut() = http::StatusCode::from_u16(self.code)
+            .unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static(self.content_type),
+        );
         for warning in self.warnings {
             let text: String = warning.chars().filter(|c| !c.is_control()).collect();
             let text = text.replace('\\', "\\\\").replace('"', "\\\"");
@@ -106,7 +130,11 @@ impl Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self(if bytes.is_empty() { Content::Empty } else { Content::Chunks(VecDeque::from([bytes])) })
+        Self(if bytes.is_empty() {
+            Content::Empty
+        } else {
+            Content::Chunks(VecDeque::from([bytes]))
+        })
     }
 }
 
@@ -114,11 +142,18 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.get_mut().0 {
             Content::Empty => Poll::Ready(None),
-            Content::Chunks(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
-            Content::Watch(watch) => watch.poll_next(context).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Chunks(chunks) => {
+                Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk))))
+            }
+            Content::Watch(watch) => watch
+                .poll_next(context)
+                .map(|frame| frame.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 

@@ -52,8 +52,14 @@ impl LabelSelector {
     /// # Errors
     /// What is wrong with the text, in the words of the API.
     pub(crate) fn parse(text: &str) -> Result<Self, Status> {
-        let mut parser = Parser { tokens: tokens(text), at: 0 };
-        parser.selector().map(Self).map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))
+        let mut parser = Parser {
+            tokens: tokens(text),
+            at: 0,
+        };
+        parser
+            .selector()
+            .map(Self)
+            .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))
     }
 
     /// From a `metav1.LabelSelector`: `None` if it is malformed.
@@ -61,13 +67,26 @@ impl LabelSelector {
         let mut requirements = Vec::new();
         if let Some(labels) = selector.get("matchLabels").and_then(json::Value::as_object) {
             for (key, value) in labels.iter() {
-                requirements.push(Requirement::In(key.to_owned(), vec![value.as_str()?.to_owned()]));
+                requirements.push(Requirement::In(
+                    key.to_owned(),
+                    vec![value.as_str()?.to_owned()],
+                ));
             }
         }
-        for expression in selector.get("matchExpressions").and_then(json::Value::as_array).unwrap_or_default() {
+        for expression in selector
+            .get("matchExpressions")
+            .and_then(json::Value::as_array)
+            .unwrap_or_default()
+        {
             let key = expression.get("key")?.as_str()?.to_owned();
-            let values = expression.get("values").and_then(json::Value::as_array).unwrap_or_default();
-            let values = values.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
+            let values = expression
+                .get("values")
+                .and_then(json::Value::as_array)
+                .unwrap_or_default();
+            let values = values
+                .iter()
+                .map(|value| value.as_str().map(str::to_owned))
+                .collect::<Option<Vec<_>>>()?;
             requirements.push(match expression.get("operator")?.as_str()? {
                 "In" => Requirement::In(key, values),
                 "NotIn" => Requirement::NotIn(key, values),
@@ -83,19 +102,29 @@ impl LabelSelector {
         if self.0.is_empty() {
             return true;
         }
-        let labels = peek::at(object, &["metadata", "labels"]).and_then(|text| json::parse(text).ok());
-        let label = |key: &str| labels.as_ref().and_then(|labels| labels.value.get(key)).and_then(json::Value::as_str);
+        let labels =
+            peek::at(object, &["metadata", "labels"]).and_then(|text| json::parse(text).ok());
+        let label = |key: &str| {
+            labels
+                .as_ref()
+                .and_then(|labels| labels.value.get(key))
+                .and_then(json::Value::as_str)
+        };
         self.0.iter().all(|requirement| match requirement {
-            Requirement::In(key, values) => label(key).is_some_and(|value| values.iter().any(|one| one == value)),
-            Requirement::NotIn(key, values) => label(key).is_none_or(|value| !values.iter().any(|one| one == value)),
+            Requirement::In(key, values) => {
+                label(key).is_some_and(|value| values.iter().any(|one| one == value))
+            }
+            Requirement::NotIn(key, values) => {
+                label(key).is_none_or(|value| !values.iter().any(|one| one == value))
+            }
             Requirement::Exists(key) => label(key).is_some(),
             Requirement::Absent(key) => label(key).is_none(),
-            Requirement::Greater(key, bound) => {
-                label(key).and_then(|value| value.parse().ok()).is_some_and(|value: i64| value > *bound)
-            }
-            Requirement::Less(key, bound) => {
-                label(key).and_then(|value| value.parse().ok()).is_some_and(|value: i64| value < *bound)
-            }
+            Requirement::Greater(key, bound) => label(key)
+                .and_then(|value| value.parse().ok())
+                .is_some_and(|value: i64| value > *bound),
+            Requirement::Less(key, bound) => label(key)
+                .and_then(|value| value.parse().ok())
+                .is_some_and(|value: i64| value < *bound),
         })
     }
 }
@@ -119,16 +148,26 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
     let mut rest = text.trim_start();
     while let Some(first) = rest.chars().next() {
         let length = if matches!(first, '=' | '!' | '>' | '<') {
-            if rest.starts_with("==") || rest.starts_with("!=") { 2 } else { 1 }
+            if rest.starts_with("==") || rest.starts_with("!=") {
+                2
+            } else {
+                1
+            }
         } else if matches!(first, '(' | ')' | ',') {
             1
         } else {
-            rest.find(|c: char| c.is_whitespace() || matches!(c, '=' | '!' | '(' | ')' | ',' | '>' | '<'))
-                .unwrap_or(rest.len())
+            rest.find(|c: char| {
+                c.is_whitespace() || matches!(c, '=' | '!' | '(' | ')' | ',' | '>' | '<')
+            })
+            .unwrap_or(rest.len())
         };
         let (token, after) = rest.split_at(length);
         let is_sign = matches!(first, '=' | '!' | '>' | '<' | '(' | ')' | ',');
-        tokens.push(if is_sign { Token::Sign(token) } else { Token::Word(token) });
+        tokens.push(if is_sign {
+            Token::Sign(token)
+        } else {
+            Token::Word(token)
+        });
         rest = after.trim_start();
     }
     tokens
@@ -160,8 +199,12 @@ impl<'a> Parser<'a> {
             match self.next() {
                 None => return Ok(requirements),
                 Some(Token::Sign(",")) if self.peek().is_some() => {}
-                Some(Token::Sign(",")) => return Err("found '', expected: identifier after ','".to_owned()),
-                Some(other) => return Err(format!("found '{other}', expected: ',' or 'end of string'")),
+                Some(Token::Sign(",")) => {
+                    return Err("found '', expected: identifier after ','".to_owned());
+                }
+                Some(other) => {
+                    return Err(format!("found '{other}', expected: ',' or 'end of string'"));
+                }
             }
         }
     }
@@ -197,16 +240,24 @@ impl<'a> Parser<'a> {
                 let bound = value
                     .parse()
                     .map_err(|_| format!("values[0][{key}]: Invalid value: \"{value}\": for 'Gt', 'Lt' operators, the value must be an integer"))?;
-                Ok(if sign == ">" { Requirement::Greater(key, bound) } else { Requirement::Less(key, bound) })
+                Ok(if sign == ">" {
+                    Requirement::Greater(key, bound)
+                } else {
+                    Requirement::Less(key, bound)
+                })
             }
             Some(Token::Word(word @ ("in" | "notin"))) => {
                 self.at += 1;
                 let values = self.values()?;
-                Ok(if word == "in" { Requirement::In(key, values) } else { Requirement::NotIn(key, values) })
+                Ok(if word == "in" {
+                    Requirement::In(key, values)
+                } else {
+                    Requirement::NotIn(key, values)
+                })
             }
-            Some(other) => {
-                Err(format!("found '{other}', expected: in, notin, =, ==, !=, gt, lt"))
-            }
+            Some(other) => Err(format!(
+                "found '{other}', expected: in, notin, =, ==, !=, gt, lt"
+            )),
         }
     }
 
@@ -226,7 +277,12 @@ impl<'a> Parser<'a> {
     fn values(&mut self) -> Result<Vec<String>, String> {
         match self.next() {
             Some(Token::Sign("(")) => {}
-            other => return Err(format!("found '{}', expected: '('", other.map(|token| token.to_string()).unwrap_or_default())),
+            other => {
+                return Err(format!(
+                    "found '{}', expected: '('",
+                    other.map(|token| token.to_string()).unwrap_or_default()
+                ));
+            }
         }
         let mut values = Vec::new();
         loop {
@@ -289,14 +345,21 @@ impl FieldSelector {
                     "invalid selector: '{term}'; can't understand '{term}'"
                 )));
             };
-            requirements.push(FieldRequirement { field: field.to_owned(), value: unescape(value), equal });
+            requirements.push(FieldRequirement {
+                field: field.to_owned(),
+                value: unescape(value),
+                equal,
+            });
         }
         Ok(Self(requirements))
     }
 
     /// The first field that `known` does not know.
     pub(crate) fn unknown<'a>(&'a self, known: impl Fn(&str) -> bool) -> Option<&'a str> {
-        self.0.iter().map(|requirement| requirement.field.as_str()).find(|field| !known(field))
+        self.0
+            .iter()
+            .map(|requirement| requirement.field.as_str())
+            .find(|field| !known(field))
     }
 
     /// The name that the selector asks for, when it asks for one.
@@ -305,7 +368,10 @@ impl FieldSelector {
     }
 
     fn required(&self, field: &str) -> Option<&str> {
-        let found = self.0.iter().find(|requirement| requirement.equal && requirement.field == field);
+        let found = self
+            .0
+            .iter()
+            .find(|requirement| requirement.equal && requirement.field == field);
         found.map(|requirement| requirement.value.as_str())
     }
 
@@ -315,7 +381,9 @@ impl FieldSelector {
             let value = peek::at(object, &path);
             let text = match value {
                 None | Some(b"null") => String::new(),
-                Some(value) if value.starts_with(b"\"") => serde_json::from_slice(value).unwrap_or_default(),
+                Some(value) if value.starts_with(b"\"") => {
+                    serde_json::from_slice(value).unwrap_or_default()
+                }
                 Some(value) => String::from_utf8_lossy(value).into_owned(),
             };
             (text == requirement.value) == requirement.equal
@@ -392,14 +460,18 @@ mod tests {
             ("a=b,size=12", true),
             ("a=b,size=13", false),
         ] {
-            let selector = LabelSelector::parse(text).unwrap_or_else(|status| panic!("{text}: {status}"));
+            let selector =
+                LabelSelector::parse(text).unwrap_or_else(|status| panic!("{text}: {status}"));
             assert_eq!(selector.matches(OBJECT), matches, "{text}");
         }
     }
 
     #[test]
     fn broken_label_selectors_are_bad_requests() {
-        for text in ["=b", "a in b", "a in (b", "a=b,", ",", "a b", "a=b c", "((", "size>x", "a=b=c", "-=1", "!"] {
+        for text in [
+            "=b", "a in b", "a in (b", "a=b,", ",", "a b", "a=b c", "((", "size>x", "a=b=c", "-=1",
+            "!",
+        ] {
             let status = LabelSelector::parse(text).expect_err(text);
             assert_eq!(status.code(), 400, "{text}");
         }
@@ -415,10 +487,20 @@ mod tests {
             ("spec.host=x\\,y", true),
             ("metadata.name=n,spec.on==false", false),
         ] {
-            assert_eq!(FieldSelector::parse(text).expect(text).matches(OBJECT), matches, "{text}");
+            assert_eq!(
+                FieldSelector::parse(text).expect(text).matches(OBJECT),
+                matches,
+                "{text}"
+            );
         }
-        assert_eq!(FieldSelector::parse("a").expect_err("no operator").code(), 400);
+        assert_eq!(
+            FieldSelector::parse("a").expect_err("no operator").code(),
+            400
+        );
         let selector = FieldSelector::parse("metadata.name=n,spec.x=1").expect("a selector");
-        assert_eq!(selector.unknown(|field| field == "metadata.name"), Some("spec.x"));
+        assert_eq!(
+            selector.unknown(|field| field == "metadata.name"),
+            Some("spec.x")
+        );
     }
 }

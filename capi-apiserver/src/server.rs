@@ -78,12 +78,21 @@ impl Call<'_> {
         let agent = self.request.user_agent.as_str();
         let name = agent.split('/').next().unwrap_or_default();
         let name: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
-        if name.is_empty() { "unknown".to_owned() } else { name }
+        if name.is_empty() {
+            "unknown".to_owned()
+        } else {
+            name
+        }
     }
 }
 
 impl Server {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, entropy: Entropy, hooks: Hooks) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Entropy,
+        hooks: Hooks,
+    ) -> Self {
         let mut registry = Registry::default();
         for resource in crate::registry::builtin::resources(&*store) {
             registry.insert(resource);
@@ -100,14 +109,20 @@ impl Server {
     }
 
     pub(crate) fn registry(&self) -> Arc<Registry> {
-        self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.registry
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Replaces the registry by a changed one. Called by writes only, of which there is one at a time.
     pub(crate) fn change_registry(&self, change: impl FnOnce(&mut Registry)) {
         let mut registry = Registry::clone(&self.registry());
         change(&mut registry);
-        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
+        *self
+            .registry
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
     }
 
     pub(crate) fn graph(&self) -> MutexGuard<'_, Graph> {
@@ -116,7 +131,8 @@ impl Server {
 
     /// Answers a request. Never fails: a failure is an answer.
     pub(crate) fn handle(self: &Arc<Self>, request: &Request) -> Reply {
-        self.try_handle(request).unwrap_or_else(|status| Reply::failure(&status))
+        self.try_handle(request)
+            .unwrap_or_else(|status| Reply::failure(&status))
     }
 
     /// Answers a request.
@@ -132,7 +148,8 @@ impl Server {
 
     fn resource(self: &Arc<Self>, request: &Request, path: &ResourcePath) -> Result<Reply, Status> {
         let registry = self.registry();
-        let Some((resource, served)) = registry.find(&path.group, &path.version, &path.resource) else {
+        let Some((resource, served)) = registry.find(&path.group, &path.version, &path.resource)
+        else {
             if registry.serves(&path.group, &path.version) {
                 return Err(Status::no_such_resource());
             }
@@ -176,8 +193,12 @@ impl Server {
             return verbs::subresource::answer(self, &call);
         }
         match (method, named) {
-            ("GET" | "HEAD", true) if !(call.options.watch || call.path.watch) => verbs::read::get(&call),
-            ("GET" | "HEAD", _) if call.options.watch || call.path.watch => verbs::watch::watch(self, &call),
+            ("GET" | "HEAD", true) if !(call.options.watch || call.path.watch) => {
+                verbs::read::get(&call)
+            }
+            ("GET" | "HEAD", _) if call.options.watch || call.path.watch => {
+                verbs::watch::watch(self, &call)
+            }
             ("GET" | "HEAD", _) => verbs::list::list(&call),
             ("POST", false) => self.write(|| verbs::create::create(&call)),
             ("PUT", true) => self.write(|| verbs::update::put(&call)),
@@ -189,7 +210,10 @@ impl Server {
     }
 
     /// Runs one write with its consequences, while no other runs.
-    pub(crate) fn write<T>(self: &Arc<Self>, write: impl FnOnce() -> Result<T, Status>) -> Result<T, Status> {
+    pub(crate) fn write<T>(
+        self: &Arc<Self>,
+        write: impl FnOnce() -> Result<T, Status>,
+    ) -> Result<T, Status> {
         let _alone = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let result = write();
         crate::gc::settle(self);

@@ -83,7 +83,11 @@ where
                 content_type: text(header::CONTENT_TYPE),
                 accept: text(header::ACCEPT),
                 user_agent: text(header::USER_AGENT),
-                user: parts.extensions.get::<Arc<User>>().cloned().unwrap_or_else(|| service.user.clone()),
+                user: parts
+                    .extensions
+                    .get::<Arc<User>>()
+                    .cloned()
+                    .unwrap_or_else(|| service.user.clone()),
                 method: parts.method,
                 body,
             };
@@ -93,7 +97,10 @@ where
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> String {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).unwrap_or_default()
+    headers
+        .get(name)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .unwrap_or_default()
 }
 
 /// Reads a body up to its limit; a body of one frame is not copied.
@@ -106,8 +113,11 @@ where
     let mut first = Bytes::new();
     let mut more: Option<BytesMut> = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let frame = frame
+            .map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         let length = more.as_ref().map_or(first.len(), BytesMut::len) + data.len();
         if length > LARGEST_BODY {
             return Err(Status::new(

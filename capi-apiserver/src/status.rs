@@ -69,8 +69,16 @@ pub struct Cause {
 impl Cause {
     /// A cause of the given reason at `field`.
     #[must_use]
-    pub fn new(reason: impl Into<String>, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into(), field: field.into() }
+    pub fn new(
+        reason: impl Into<String>,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            reason: reason.into(),
+            message: message.into(),
+            field: field.into(),
+        }
     }
 }
 
@@ -84,7 +92,11 @@ impl std::error::Error for Status {}
 
 /// `machines.cluster.x-k8s.io`, or `pods` in the core group.
 pub(crate) fn qualified(group: &str, resource: &str) -> String {
-    if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") }
+    if group.is_empty() {
+        resource.to_owned()
+    } else {
+        format!("{resource}.{group}")
+    }
 }
 
 impl Status {
@@ -161,7 +173,10 @@ impl Status {
         let message = if name.is_empty() {
             format!("{} is forbidden: {why}", qualified(group, resource))
         } else {
-            format!("{} \"{name}\" is forbidden: {why}", qualified(group, resource))
+            format!(
+                "{} \"{name}\" is forbidden: {why}",
+                qualified(group, resource)
+            )
         };
         Self::new(403, "Forbidden", message).about(group, resource, name)
     }
@@ -169,34 +184,55 @@ impl Status {
     /// 404 about one object.
     #[must_use]
     pub fn not_found(group: &str, resource: &str, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} \"{name}\" not found", qualified(group, resource)))
-            .about(group, resource, name)
+        Self::new(
+            404,
+            "NotFound",
+            format!("{} \"{name}\" not found", qualified(group, resource)),
+        )
+        .about(group, resource, name)
     }
 
     /// 404 about a resource that is not served.
     #[must_use]
     pub fn no_such_resource() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource").with_details(Details::default())
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+        .with_details(Details::default())
     }
 
     /// 405.
     #[must_use]
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
-            .with_details(Details::default())
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
+        .with_details(Details::default())
     }
 
     /// 406: no media type that the client accepts.
     #[must_use]
     pub fn not_acceptable(supported: &str) -> Self {
-        Self::new(406, "NotAcceptable", format!("only the following media types are accepted: {supported}"))
+        Self::new(
+            406,
+            "NotAcceptable",
+            format!("only the following media types are accepted: {supported}"),
+        )
     }
 
     /// 409: create of a name that is taken.
     #[must_use]
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", qualified(group, resource)))
-            .about(group, resource, name)
+        Self::new(
+            409,
+            "AlreadyExists",
+            format!("{} \"{name}\" already exists", qualified(group, resource)),
+        )
+        .about(group, resource, name)
     }
 
     /// 409: the precondition of a write does not hold.
@@ -205,7 +241,10 @@ impl Status {
         Self::new(
             409,
             "Conflict",
-            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", qualified(group, resource)),
+            format!(
+                "Operation cannot be fulfilled on {} \"{name}\": {why}",
+                qualified(group, resource)
+            ),
         )
         .about(group, resource, name)
     }
@@ -243,7 +282,11 @@ impl Status {
     /// 422: the object is not valid; `causes` name the fields.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Self {
-        let what = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let what = if group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
         let mut texts: Vec<String> = Vec::new();
         for cause in &causes {
             let text = if cause.field.is_empty() {
@@ -255,8 +298,17 @@ impl Status {
                 texts.push(text);
             }
         }
-        let list = if let [one] = texts.as_slice() { one.clone() } else { format!("[{}]", texts.join(", ")) };
-        Self::new(422, "Invalid", format!("{what} \"{name}\" is invalid: {list}")).with_details(Details {
+        let list = if let [one] = texts.as_slice() {
+            one.clone()
+        } else {
+            format!("[{}]", texts.join(", "))
+        };
+        Self::new(
+            422,
+            "Invalid",
+            format!("{what} \"{name}\" is invalid: {list}"),
+        )
+        .with_details(Details {
             name: name.to_owned(),
             group: group.to_owned(),
             kind: kind.to_owned(),
@@ -268,14 +320,21 @@ impl Status {
     /// 429: not now; try again after some seconds.
     #[must_use]
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
-        Self::new(429, "TooManyRequests", message)
-            .with_details(Details { retry_after_seconds, ..Details::default() })
+        Self::new(429, "TooManyRequests", message).with_details(Details {
+            retry_after_seconds,
+            ..Details::default()
+        })
     }
 
     /// 500.
     #[must_use]
     pub fn internal(why: impl fmt::Display) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {why}")).with_details(Details {
+        Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {why}"),
+        )
+        .with_details(Details {
             causes: vec![Cause::new("", "", why.to_string())],
             ..Details::default()
         })
@@ -295,7 +354,10 @@ mod tests {
     #[test]
     fn a_missing_object_is_said_as_the_real_server_says_it() {
         let status = Status::not_found("cluster.x-k8s.io", "machines", "a");
-        assert_eq!(status.message(), "machines.cluster.x-k8s.io \"a\" not found");
+        assert_eq!(
+            status.message(),
+            "machines.cluster.x-k8s.io \"a\" not found"
+        );
         let body: serde_json::Value = serde_json::from_slice(&status.to_json()).expect("json");
         assert_eq!(body["details"]["kind"], "machines");
         assert_eq!(body["code"], 404);
@@ -306,8 +368,19 @@ mod tests {
     fn causes_are_listed_once_each() {
         let cause = Cause::new("FieldValueRequired", "spec.a", "Required value");
         let one = Status::invalid("g", "Kind", "n", vec![cause.clone()]);
-        assert_eq!(one.message(), "Kind.g \"n\" is invalid: spec.a: Required value");
-        let two = Status::invalid("", "Kind", "n", vec![cause, Cause::new("FieldValueInvalid", "spec.b", "bad")]);
-        assert_eq!(two.message(), "Kind \"n\" is invalid: [spec.a: Required value, spec.b: bad]");
+        assert_eq!(
+            one.message(),
+            "Kind.g \"n\" is invalid: spec.a: Required value"
+        );
+        let two = Status::invalid(
+            "",
+            "Kind",
+            "n",
+            vec![cause, Cause::new("FieldValueInvalid", "spec.b", "bad")],
+        );
+        assert_eq!(
+            two.message(),
+            "Kind \"n\" is invalid: [spec.a: Required value, spec.b: bad]"
+        );
     }
 }

@@ -36,7 +36,8 @@ pub(crate) fn prepare_create(definition: &mut Value<'_>) {
 /// Deletion of a definition deletes its objects first.
 pub(crate) fn prepare_delete(definition: &mut Value<'_>) {
     if !object::is_deleting(definition) && !object::has_finalizer(definition, FINALIZER) {
-        let mut finalizers: Vec<String> = object::finalizers(definition).map(str::to_owned).collect();
+        let mut finalizers: Vec<String> =
+            object::finalizers(definition).map(str::to_owned).collect();
         finalizers.push(FINALIZER.to_owned());
         object::set_finalizers(definition, finalizers);
     }
@@ -44,14 +45,26 @@ pub(crate) fn prepare_delete(definition: &mut Value<'_>) {
 
 fn stored_version(definition: &Value<'_>) -> Option<String> {
     let versions = definition.at(&["spec", "versions"])?.as_array()?;
-    let stored = versions.iter().find(|version| version.get("storage").and_then(Value::as_bool) == Some(true))?;
+    let stored = versions
+        .iter()
+        .find(|version| version.get("storage").and_then(Value::as_bool) == Some(true))?;
     stored.get("name")?.as_str().map(str::to_owned)
 }
 
-pub(crate) fn validate(call: &Call<'_>, definition: &Value<'_>, old: Option<&Value<'_>>) -> Vec<Cause> {
+pub(crate) fn validate(
+    call: &Call<'_>,
+    definition: &Value<'_>,
+    old: Option<&Value<'_>>,
+) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let text = |path: &[&str]| definition.at(path).and_then(Value::as_str).unwrap_or_default();
-    let mut required = |field: &str| causes.push(Cause::new("FieldValueRequired", field, "Required value"));
+    let text = |path: &[&str]| {
+        definition
+            .at(path)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let mut required =
+        |field: &str| causes.push(Cause::new("FieldValueRequired", field, "Required value"));
     let (group, plural) = (text(&["spec", "group"]), text(&["spec", "names", "plural"]));
     for (field, path) in [
         ("spec.group", &["spec", "group"][..]),
@@ -76,7 +89,9 @@ pub(crate) fn validate(call: &Call<'_>, definition: &Value<'_>, old: Option<&Val
         causes.push(Cause::new(
             "FieldValueNotSupported",
             "spec.scope",
-            format!("Unsupported value: \"{scope}\": supported values: \"Cluster\", \"Namespaced\""),
+            format!(
+                "Unsupported value: \"{scope}\": supported values: \"Cluster\", \"Namespaced\""
+            ),
         ));
     }
     if let Some(old) = old {
@@ -96,8 +111,14 @@ pub(crate) fn validate(call: &Call<'_>, definition: &Value<'_>, old: Option<&Val
             }
         }
     }
-    let versions = definition.at(&["spec", "versions"]).and_then(Value::as_array).unwrap_or_default();
-    let stored = versions.iter().filter(|version| version.get("storage").and_then(Value::as_bool) == Some(true)).count();
+    let versions = definition
+        .at(&["spec", "versions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    let stored = versions
+        .iter()
+        .filter(|version| version.get("storage").and_then(Value::as_bool) == Some(true))
+        .count();
     if stored != 1 {
         causes.push(Cause::new(
             "FieldValueInvalid",
@@ -117,7 +138,11 @@ pub(crate) fn validate(call: &Call<'_>, definition: &Value<'_>, old: Option<&Val
     if causes.is_empty()
         && let Err((field, why)) = custom::resource(definition, &*call.server.store)
     {
-        causes.push(Cause::new("FieldValueInvalid", field, format!("Invalid value: {why}")));
+        causes.push(Cause::new(
+            "FieldValueInvalid",
+            field,
+            format!("Invalid value: {why}"),
+        ));
     }
     causes
 }
@@ -126,35 +151,60 @@ pub(crate) fn validate(call: &Call<'_>, definition: &Value<'_>, old: Option<&Val
 /// accepted names, and the deletion of its objects.
 pub(crate) fn establish(server: &Server, name: &str) -> Result<(), Unmet> {
     let registry = server.registry();
-    let Some(definitions) = registry.resource("apiextensions.k8s.io", "customresourcedefinitions") else { return Ok(()) };
-    let Some((plural, group)) = name.split_once('.') else { return Ok(()) };
+    let Some(definitions) = registry.resource("apiextensions.k8s.io", "customresourcedefinitions")
+    else {
+        return Ok(());
+    };
+    let Some((plural, group)) = name.split_once('.') else {
+        return Ok(());
+    };
     let Some(stored) = server.store.get(definitions.collection, name) else {
         server.graph().terminating_definitions.remove(name);
-        if registry.resource(group, plural).is_some_and(|resource| resource.is_custom()) {
+        if registry
+            .resource(group, plural)
+            .is_some_and(|resource| resource.is_custom())
+        {
             server.change_registry(|registry| registry.remove(group, plural));
         }
         return Ok(());
     };
-    let Ok(document) = json::parse(&stored.bytes) else { return Ok(()) };
+    let Ok(document) = json::parse(&stored.bytes) else {
+        return Ok(());
+    };
     let definition = document.value;
     let id = ObjectId::new(definitions, name);
     if object::is_deleting(&definition) {
-        server.graph().terminating_definitions.insert(name.to_owned());
+        server
+            .graph()
+            .terminating_definitions
+            .insert(name.to_owned());
         if let Some(resource) = registry.resource(group, plural) {
             let listing = server.store.list(resource.collection, Range::default());
             for (key, stored) in listing.map(|listing| listing.items).unwrap_or_default() {
-                let Ok(document) = json::parse(&stored.bytes) else { continue };
+                let Ok(document) = json::parse(&stored.bytes) else {
+                    continue;
+                };
                 if object::is_deleting(&document.value) {
                     continue;
                 }
-                let order = Order { propagation: Some(Propagation::Background), ..Order::default() };
+                let order = Order {
+                    propagation: Some(Propagation::Background),
+                    ..Order::default()
+                };
                 delete::begin(server, resource, &key, &stored, document.value, &order)?;
             }
             if server.store.count(resource.collection, "") > 0 {
                 return Ok(());
             }
         }
-        return amend(server, definitions, &id, &stored, &definition, |definition| drop_finalizer(definition, FINALIZER));
+        return amend(
+            server,
+            definitions,
+            &id,
+            &stored,
+            &definition,
+            |definition| drop_finalizer(definition, FINALIZER),
+        );
     }
     let conflict = conflict(&registry, &definition);
     if conflict.is_none() {
@@ -167,14 +217,26 @@ pub(crate) fn establish(server: &Server, name: &str) -> Result<(), Unmet> {
         }
     }
     let now = clock::seconds(server.clock.now());
-    amend(server, definitions, &id, &stored, &definition, |definition| accept(definition, conflict.as_deref(), &now))
+    amend(
+        server,
+        definitions,
+        &id,
+        &stored,
+        &definition,
+        |definition| accept(definition, conflict.as_deref(), &now),
+    )
 }
 
 /// Why the names of a definition cannot be served.
 fn conflict(registry: &Registry, definition: &Value<'_>) -> Option<String> {
-    let group = definition.at(&["spec", "group"]).and_then(Value::as_str).unwrap_or_default();
+    let group = definition
+        .at(&["spec", "group"])
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let names = custom::names(definition);
-    let others = registry.resources().filter(|resource| resource.group == group && resource.names.plural != names.plural);
+    let others = registry
+        .resources()
+        .filter(|resource| resource.group == group && resource.names.plural != names.plural);
     for other in others {
         if other.names.kind == names.kind || other.names.list_kind == names.kind {
             return Some(format!("\"{}\" is already in use", names.kind));
@@ -188,7 +250,11 @@ fn conflict(registry: &Registry, definition: &Value<'_>) -> Option<String> {
 
 fn accept(definition: &mut Value<'_>, conflict: Option<&str>, now: &str) {
     if conflict.is_none() {
-        let names = definition.at(&["spec", "names"]).cloned().unwrap_or_default().into_owned();
+        let names = definition
+            .at(&["spec", "names"])
+            .cloned()
+            .unwrap_or_default()
+            .into_owned();
         definition.set_at(&["status", "acceptedNames"], names);
         if let Some(stored) = stored_version(definition) {
             let mut versions: Vec<Value<'static>> = definition
@@ -198,7 +264,10 @@ fn accept(definition: &mut Value<'_>, conflict: Option<&str>, now: &str) {
                 .iter()
                 .map(|version| version.clone().into_owned())
                 .collect();
-            if !versions.iter().any(|version| version.as_str() == Some(&stored)) {
+            if !versions
+                .iter()
+                .any(|version| version.as_str() == Some(&stored))
+            {
                 versions.push(stored.into());
             }
             definition.set_at(&["status", "storedVersions"], versions);
@@ -206,18 +275,38 @@ fn accept(definition: &mut Value<'_>, conflict: Option<&str>, now: &str) {
     }
     let rows = match conflict {
         None => [
-            ("NamesAccepted", "True", "NoConflicts", "no conflicts found".to_owned()),
-            ("Established", "True", "InitialNamesAccepted", "the initial names have been accepted".to_owned()),
+            (
+                "NamesAccepted",
+                "True",
+                "NoConflicts",
+                "no conflicts found".to_owned(),
+            ),
+            (
+                "Established",
+                "True",
+                "InitialNamesAccepted",
+                "the initial names have been accepted".to_owned(),
+            ),
         ],
         Some(why) => [
             ("NamesAccepted", "False", "KindConflict", why.to_owned()),
-            ("Established", "False", "NotAccepted", "not all names are accepted".to_owned()),
+            (
+                "Established",
+                "False",
+                "NotAccepted",
+                "not all names are accepted".to_owned(),
+            ),
         ],
     };
     let mut conditions: Vec<Value<'static>> = Vec::new();
-    let before = definition.at(&["status", "conditions"]).and_then(Value::as_array).unwrap_or_default();
+    let before = definition
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
     for (kind, status, reason, message) in rows {
-        let known = before.iter().find(|one| one.get("type").and_then(Value::as_str) == Some(kind));
+        let known = before
+            .iter()
+            .find(|one| one.get("type").and_then(Value::as_str) == Some(kind));
         if let Some(known) = known
             && known.get("status").and_then(Value::as_str) == Some(status)
         {

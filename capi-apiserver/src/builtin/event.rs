@@ -18,12 +18,20 @@ const NAMES: [(&str, &str); 7] = [
 
 /// An encoded event in the version of the other group.
 pub(crate) fn convert(bytes: &[u8], to: &str) -> Result<Vec<u8>, Status> {
-    let event = json::parse(bytes).map_err(|error| Status::internal(error.to_string()))?.value;
-    let Value::Object(members) = event else { return Err(Status::internal("a stored event is no object")) };
+    let event = json::parse(bytes)
+        .map_err(|error| Status::internal(error.to_string()))?
+        .value;
+    let Value::Object(members) = event else {
+        return Err(Status::internal("a stored event is no object"));
+    };
     let to_core = to == "v1";
     let renamed = members.into_iter().map(|(name, value)| {
         let new = NAMES.iter().find_map(|(core, other)| {
-            let (from, to) = if to_core { (other, core) } else { (core, other) };
+            let (from, to) = if to_core {
+                (other, core)
+            } else {
+                (core, other)
+            };
             (name == *from).then_some(*to)
         });
         match new {

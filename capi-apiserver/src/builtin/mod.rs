@@ -98,18 +98,28 @@ pub(crate) fn grace(resource: &Resource, object: &Value<'_>, asked: Option<i64>)
 
 /// Whether a deletion answers with the object that is gone.
 pub(crate) fn returns_deleted(resource: &Resource) -> bool {
-    matches!(resource.behaviour, Behaviour::Pod | Behaviour::ServiceAccount)
+    matches!(
+        resource.behaviour,
+        Behaviour::Pod | Behaviour::ServiceAccount
+    )
 }
 
 /// Notes what follows from a stored object.
-pub(crate) fn written(resource: &Resource, graph: &mut Graph, object: &Value<'_>, _old: Option<&Value<'_>>) {
+pub(crate) fn written(
+    resource: &Resource,
+    graph: &mut Graph,
+    object: &Value<'_>,
+    _old: Option<&Value<'_>>,
+) {
     match resource.behaviour {
         Behaviour::Namespace if object::is_deleting(object) => {
             let name = object::name(object).to_owned();
             graph.terminating.insert(name.clone());
             graph.queue(Task::Namespace(name));
         }
-        Behaviour::CustomResourceDefinition => graph.queue(Task::Definition(object::name(object).to_owned())),
+        Behaviour::CustomResourceDefinition => {
+            graph.queue(Task::Definition(object::name(object).to_owned()))
+        }
         Behaviour::Pod | Behaviour::PodDisruptionBudget => {
             graph.queue(Task::Budgets(object::namespace(object).to_owned()));
         }
@@ -123,7 +133,9 @@ pub(crate) fn removed(resource: &Resource, graph: &mut Graph, object: &Value<'_>
         Behaviour::Namespace => {
             graph.terminating.remove(object::name(object));
         }
-        Behaviour::CustomResourceDefinition => graph.queue(Task::Definition(object::name(object).to_owned())),
+        Behaviour::CustomResourceDefinition => {
+            graph.queue(Task::Definition(object::name(object).to_owned()))
+        }
         Behaviour::Pod => graph.queue(Task::Budgets(object::namespace(object).to_owned())),
         _ => {}
     }
@@ -132,10 +144,18 @@ pub(crate) fn removed(resource: &Resource, graph: &mut Graph, object: &Value<'_>
         if graph.terminating.contains(namespace) {
             graph.queue(Task::Namespace(namespace.to_owned()));
         }
-        if resource.is_custom() && graph.terminating_definitions.contains(&resource.qualified()) {
+        if resource.is_custom()
+            && graph
+                .terminating_definitions
+                .contains(&resource.qualified())
+        {
             graph.queue(Task::Definition(resource.qualified()));
         }
-    } else if resource.is_custom() && graph.terminating_definitions.contains(&resource.qualified()) {
+    } else if resource.is_custom()
+        && graph
+            .terminating_definitions
+            .contains(&resource.qualified())
+    {
         graph.queue(Task::Definition(resource.qualified()));
     }
 }

@@ -20,9 +20,15 @@ const FINALIZER: &str = "kubernetes";
 pub(crate) fn prepare_create(namespace: &mut Value<'_>) {
     let name = object::name(namespace).to_owned();
     namespace.set_at(&["metadata", "labels", NAME_LABEL], name);
-    let mut finalizers: Vec<Value<'_>> =
-        namespace.at(&["spec", "finalizers"]).and_then(Value::as_array).unwrap_or_default().to_vec();
-    if !finalizers.iter().any(|finalizer| finalizer.as_str() == Some(FINALIZER)) {
+    let mut finalizers: Vec<Value<'_>> = namespace
+        .at(&["spec", "finalizers"])
+        .and_then(Value::as_array)
+        .unwrap_or_default()
+        .to_vec();
+    if !finalizers
+        .iter()
+        .any(|finalizer| finalizer.as_str() == Some(FINALIZER))
+    {
         finalizers.push(FINALIZER.into());
     }
     namespace.set_at(&["spec", "finalizers"], finalizers);
@@ -34,7 +40,9 @@ pub(crate) fn prepare_update(call: &Call<'_>, namespace: &mut Value<'_>, old: &V
     namespace.set_at(&["metadata", "labels", NAME_LABEL], name);
     if call.path.subresource != "finalize" {
         match old.at(&["spec", "finalizers"]) {
-            Some(finalizers) => namespace.set_at(&["spec", "finalizers"], finalizers.clone().into_owned()),
+            Some(finalizers) => {
+                namespace.set_at(&["spec", "finalizers"], finalizers.clone().into_owned())
+            }
             None => drop(namespace.remove_at(&["spec", "finalizers"])),
         }
     }
@@ -47,19 +55,29 @@ pub(crate) fn prepare_delete(namespace: &mut Value<'_>) {
 pub(crate) fn check_delete(call: &Call<'_>, namespace: &Value<'_>) -> Result<(), Status> {
     let name = object::name(namespace);
     if IMMORTAL.contains(&name) {
-        return Err(Status::forbidden("", call.plural(), name, "this namespace may not be deleted"));
+        return Err(Status::forbidden(
+            "",
+            call.plural(),
+            name,
+            "this namespace may not be deleted",
+        ));
     }
     Ok(())
 }
 
 pub(crate) fn is_held(namespace: &Value<'_>) -> bool {
-    namespace.at(&["spec", "finalizers"]).and_then(Value::as_array).is_some_and(|finalizers| !finalizers.is_empty())
+    namespace
+        .at(&["spec", "finalizers"])
+        .and_then(Value::as_array)
+        .is_some_and(|finalizers| !finalizers.is_empty())
 }
 
 /// Creating something in a namespace that is about to go.
 pub(crate) fn terminating(call: &Call<'_>, namespace: &str) -> Status {
     let name = call.path.name.as_str();
-    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let why = format!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    );
     let status = Status::forbidden(call.group(), call.plural(), name, why);
     let mut details = status.details().cloned().unwrap_or_default();
     details.causes = vec![Cause::new(
@@ -73,27 +91,45 @@ pub(crate) fn terminating(call: &Call<'_>, namespace: &str) -> Status {
 /// Deletes what is in a namespace that is about to go; the namespace goes with the last of it.
 pub(crate) fn empty(server: &Server, name: &str) -> Result<(), Unmet> {
     let registry = server.registry();
-    let Some(namespaces) = registry.resource("", "namespaces") else { return Ok(()) };
-    let Some(stored) = server.store.get(namespaces.collection, name) else { return Ok(()) };
-    let Ok(document) = json::parse(&stored.bytes) else { return Ok(()) };
+    let Some(namespaces) = registry.resource("", "namespaces") else {
+        return Ok(());
+    };
+    let Some(stored) = server.store.get(namespaces.collection, name) else {
+        return Ok(());
+    };
+    let Ok(document) = json::parse(&stored.bytes) else {
+        return Ok(());
+    };
     let namespace = document.value;
     if !object::is_deleting(&namespace) {
         return Ok(());
     }
     let prefix = format!("{name}/");
     let mut left: Vec<(String, usize)> = Vec::new();
-    let mut finalizers: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    let mut finalizers: std::collections::BTreeMap<String, usize> =
+        std::collections::BTreeMap::new();
     for resource in registry.resources().filter(|resource| resource.namespaced) {
-        let range = Range { prefix: &prefix, ..Range::default() };
-        let Ok(listing) = server.store.list(resource.collection, range) else { continue };
+        let range = Range {
+            prefix: &prefix,
+            ..Range::default()
+        };
+        let Ok(listing) = server.store.list(resource.collection, range) else {
+            continue;
+        };
         for (key, stored) in listing.items {
-            let Ok(document) = json::parse(&stored.bytes) else { continue };
+            let Ok(document) = json::parse(&stored.bytes) else {
+                continue;
+            };
             let object = document.value;
             for finalizer in object::finalizers(&object) {
                 *finalizers.entry(finalizer.to_owned()).or_default() += 1;
             }
             if !object::is_deleting(&object) {
-                let order = Order { propagation: Some(Propagation::Background), grace: Some(0), ..Order::default() };
+                let order = Order {
+                    propagation: Some(Propagation::Background),
+                    grace: Some(0),
+                    ..Order::default()
+                };
                 delete::begin(server, resource, &key, &stored, object, &order)?;
             }
         }
@@ -105,7 +141,9 @@ pub(crate) fn empty(server: &Server, name: &str) -> Result<(), Unmet> {
     let id = ObjectId::new(namespaces, name);
     if left.is_empty() {
         return amend(server, namespaces, &id, &stored, &namespace, |namespace| {
-            let finalizers = namespace.at_mut(&["spec", "finalizers"]).and_then(Value::as_array_mut);
+            let finalizers = namespace
+                .at_mut(&["spec", "finalizers"])
+                .and_then(Value::as_array_mut);
             if let Some(finalizers) = finalizers {
                 finalizers.retain(|finalizer| finalizer.as_str() != Some(FINALIZER));
             }
@@ -125,21 +163,62 @@ fn conditions(
     now: &str,
     namespace: &Value<'_>,
 ) -> Vec<Value<'static>> {
-    let resources: Vec<String> = left.iter().map(|(name, count)| format!("{name} has {count} resource instances")).collect();
-    let holders: Vec<String> =
-        finalizers.iter().map(|(name, count)| format!("{name} in {count} resource instances")).collect();
+    let resources: Vec<String> = left
+        .iter()
+        .map(|(name, count)| format!("{name} has {count} resource instances"))
+        .collect();
+    let holders: Vec<String> = finalizers
+        .iter()
+        .map(|(name, count)| format!("{name} in {count} resource instances"))
+        .collect();
     let rows = [
-        ("NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered".to_owned()),
-        ("NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions", "All legacy kube types successfully parsed".to_owned()),
-        ("NamespaceDeletionContentFailure", "False", "ContentDeleted", "All content successfully deleted, may be waiting on finalization".to_owned()),
-        ("NamespaceContentRemaining", "True", "SomeResourcesRemain", format!("Some resources are remaining: {}", resources.join(", "))),
+        (
+            "NamespaceDeletionDiscoveryFailure",
+            "False",
+            "ResourcesDiscovered",
+            "All resources successfully discovered".to_owned(),
+        ),
+        (
+            "NamespaceDeletionGroupVersionParsingFailure",
+            "False",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed".to_owned(),
+        ),
+        (
+            "NamespaceDeletionContentFailure",
+            "False",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization".to_owned(),
+        ),
+        (
+            "NamespaceContentRemaining",
+            "True",
+            "SomeResourcesRemain",
+            format!("Some resources are remaining: {}", resources.join(", ")),
+        ),
         if holders.is_empty() {
-            ("NamespaceFinalizersRemaining", "False", "ContentHasNoFinalizers", "All content-preserving finalizers finished".to_owned())
+            (
+                "NamespaceFinalizersRemaining",
+                "False",
+                "ContentHasNoFinalizers",
+                "All content-preserving finalizers finished".to_owned(),
+            )
         } else {
-            ("NamespaceFinalizersRemaining", "True", "SomeFinalizersRemain", format!("Some content in the namespace has finalizers remaining: {}", holders.join(", ")))
+            (
+                "NamespaceFinalizersRemaining",
+                "True",
+                "SomeFinalizersRemain",
+                format!(
+                    "Some content in the namespace has finalizers remaining: {}",
+                    holders.join(", ")
+                ),
+            )
         },
     ];
-    let before = namespace.at(&["status", "conditions"]).and_then(Value::as_array).unwrap_or_default();
+    let before = namespace
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array)
+        .unwrap_or_default();
     rows.into_iter()
         .map(|(kind, status, reason, message)| {
             let since = before

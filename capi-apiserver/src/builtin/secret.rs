@@ -6,7 +6,10 @@ use crate::{json::Value, status::Cause};
 
 /// Moves `stringData` into `data`, and sets the type.
 pub(crate) fn default(secret: &mut Value<'_>) {
-    if let Some(Value::Object(texts)) = secret.as_object_mut().and_then(|secret| secret.remove("stringData")) {
+    if let Some(Value::Object(texts)) = secret
+        .as_object_mut()
+        .and_then(|secret| secret.remove("stringData"))
+    {
         if !texts.is_empty() && !matches!(secret.get("data"), Some(Value::Object(_))) {
             secret.set_at(&["data"], crate::json::Object::new());
         }
@@ -18,7 +21,12 @@ pub(crate) fn default(secret: &mut Value<'_>) {
             }
         }
     }
-    if secret.get("type").and_then(Value::as_str).unwrap_or_default().is_empty() {
+    if secret
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .is_empty()
+    {
         secret.set_at(&["type"], "Opaque");
     }
 }
@@ -45,7 +53,12 @@ fn key_fault(key: &str) -> Option<&'static str> {
 
 fn keys(object: &Value<'_>, field: &str, causes: &mut Vec<Cause>) -> usize {
     let mut size = 0;
-    for (key, value) in object.get(field).and_then(Value::as_object).into_iter().flat_map(crate::json::Object::iter) {
+    for (key, value) in object
+        .get(field)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(crate::json::Object::iter)
+    {
         size += value.as_str().map_or(0, str::len);
         if let Some(why) = key_fault(key) {
             causes.push(Cause::new(
@@ -58,7 +71,12 @@ fn keys(object: &Value<'_>, field: &str, causes: &mut Vec<Cause>) -> usize {
     size
 }
 
-fn immutable(object: &Value<'_>, old: Option<&Value<'_>>, fields: &[&'static str], causes: &mut Vec<Cause>) {
+fn immutable(
+    object: &Value<'_>,
+    old: Option<&Value<'_>>,
+    fields: &[&'static str],
+    causes: &mut Vec<Cause>,
+) {
     let Some(old) = old else { return };
     if old.get("immutable").and_then(Value::as_bool) != Some(true) {
         return;
@@ -84,9 +102,16 @@ pub(crate) fn validate(secret: &Value<'_>, old: Option<&Value<'_>>) -> Vec<Cause
     let mut causes = Vec::new();
     let size = keys(secret, "data", &mut causes);
     if size / 4 * 3 > SIZE {
-        causes.push(Cause::new("FieldValueTooLong", "data", format!("Too long: may not be more than {SIZE} bytes")));
+        causes.push(Cause::new(
+            "FieldValueTooLong",
+            "data",
+            format!("Too long: may not be more than {SIZE} bytes"),
+        ));
     }
-    let kind = secret.get("type").and_then(Value::as_str).unwrap_or_default();
+    let kind = secret
+        .get("type")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if let Some(old) = old {
         let before = old.get("type").and_then(Value::as_str).unwrap_or_default();
         if before != kind {
@@ -105,7 +130,11 @@ pub(crate) fn validate(secret: &Value<'_>, old: Option<&Value<'_>>) -> Vec<Cause
     };
     for key in required {
         if secret.at(&["data", key]).is_none() {
-            causes.push(Cause::new("FieldValueRequired", format!("data[{key}]"), "Required value"));
+            causes.push(Cause::new(
+                "FieldValueRequired",
+                format!("data[{key}]"),
+                "Required value",
+            ));
         }
     }
     immutable(secret, old, &["data"], &mut causes);
@@ -116,7 +145,11 @@ pub(crate) fn validate_config_map(config: &Value<'_>, old: Option<&Value<'_>>) -
     let mut causes = Vec::new();
     let size = keys(config, "data", &mut causes) + keys(config, "binaryData", &mut causes);
     if size > SIZE {
-        causes.push(Cause::new("FieldValueTooLong", "", format!("Too long: may not be more than {SIZE} bytes")));
+        causes.push(Cause::new(
+            "FieldValueTooLong",
+            "",
+            format!("Too long: may not be more than {SIZE} bytes"),
+        ));
     }
     immutable(config, old, &["data", "binaryData"], &mut causes);
     causes
@@ -129,9 +162,14 @@ mod tests {
 
     #[test]
     fn string_data_moves_into_data_and_wins() {
-        let mut secret = parse(br#"{"data":{"a":"b2xk"},"stringData":{"a":"new","b":"x"}}"#).expect("json").value;
+        let mut secret = parse(br#"{"data":{"a":"b2xk"},"stringData":{"a":"new","b":"x"}}"#)
+            .expect("json")
+            .value;
         default(&mut secret);
-        assert_eq!(secret.to_string(), r#"{"data":{"a":"bmV3","b":"eA=="},"type":"Opaque"}"#);
+        assert_eq!(
+            secret.to_string(),
+            r#"{"data":{"a":"bmV3","b":"eA=="},"type":"Opaque"}"#
+        );
         let again = secret.to_string();
         default(&mut secret);
         assert_eq!(secret.to_string(), again);
@@ -139,15 +177,21 @@ mod tests {
 
     #[test]
     fn an_immutable_secret_does_not_change() {
-        let old = parse(br#"{"immutable":true,"data":{"a":""},"type":"Opaque"}"#).expect("json").value;
-        let new = parse(br#"{"immutable":true,"data":{"a":"eA=="},"type":"Opaque"}"#).expect("json").value;
+        let old = parse(br#"{"immutable":true,"data":{"a":""},"type":"Opaque"}"#)
+            .expect("json")
+            .value;
+        let new = parse(br#"{"immutable":true,"data":{"a":"eA=="},"type":"Opaque"}"#)
+            .expect("json")
+            .value;
         assert_eq!(validate(&new, Some(&old)).len(), 1);
         assert!(validate(&old, Some(&old)).is_empty());
     }
 
     #[test]
     fn keys_have_a_grammar() {
-        let secret = parse(br#"{"data":{"a b":"","..":"","ok.key":""}}"#).expect("json").value;
+        let secret = parse(br#"{"data":{"a b":"","..":"","ok.key":""}}"#)
+            .expect("json")
+            .value;
         assert_eq!(validate(&secret, None).len(), 2);
     }
 }

@@ -1,7 +1,9 @@
 //! The resources that every server has. Data: what is special about each is in `crate::builtin`.
 
+use std::sync::Arc;
+
 use super::{Behaviour, Names, Resource, Served, api_version};
-use crate::storage::Store;
+use crate::{schema::Schema, storage::Store};
 
 struct Row {
     /// Group and version; the first is the one of storage.
@@ -159,10 +161,30 @@ const ROWS: &[Row] = &[
         unconditional_update: false,
         ..ROW
     },
-    review(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview"),
-    review(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview"),
-    review(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview"),
-    review(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"),
+    review(
+        AUTHORIZATION,
+        "SelfSubjectAccessReview",
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+    ),
+    review(
+        AUTHORIZATION,
+        "SelfSubjectRulesReview",
+        "selfsubjectrulesreviews",
+        "selfsubjectrulesreview",
+    ),
+    review(
+        AUTHORIZATION,
+        "SubjectAccessReview",
+        "subjectaccessreviews",
+        "subjectaccessreview",
+    ),
+    review(
+        AUTHENTICATION,
+        "SelfSubjectReview",
+        "selfsubjectreviews",
+        "selfsubjectreview",
+    ),
     review(AUTHENTICATION, "TokenReview", "tokenreviews", "tokenreview"),
 ];
 
@@ -175,23 +197,45 @@ const fn review(
     plural: &'static str,
     singular: &'static str,
 ) -> Row {
-    Row { versions, kind, plural, singular, namespaced: false, behaviour: Behaviour::Review, ..ROW }
+    Row {
+        versions,
+        kind,
+        plural,
+        singular,
+        namespaced: false,
+        behaviour: Behaviour::Review,
+        ..ROW
+    }
 }
 
 /// The built-in resources, in a store.
 pub(crate) fn resources(store: &dyn Store) -> Vec<Resource> {
-    ROWS.iter().map(|row| resource(row, store)).collect()
+    let open =
+        crate::json::parse(br#"{"type":"object","x-kubernetes-preserve-unknown-fields":true}"#);
+    let schema = open
+        .ok()
+        .and_then(|open| Schema::read(&open.value).ok())
+        .unwrap_or_default();
+    let schema = Arc::new(schema);
+    ROWS.iter()
+        .map(|row| resource(row, store, &schema))
+        .collect()
 }
 
-fn resource(row: &Row, store: &dyn Store) -> Resource {
-    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+fn resource(row: &Row, store: &dyn Store, schema: &Arc<Schema>) -> Resource {
+    let owned = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(|text| (*text).to_owned())
+            .collect::<Vec<_>>()
+    };
     let served = |(group, version): &(&str, &str)| Served {
         group: (*group).to_owned(),
         version: (*version).to_owned(),
         api_version: api_version(group, version),
         status: row.status,
         scale: None,
-        schema: None,
+        schema: schema.clone(),
         columns: Vec::new(),
         selectable: owned(row.selectable),
         deprecated: None,

@@ -68,7 +68,8 @@ pub(crate) struct Served {
     pub(crate) api_version: String,
     pub(crate) status: bool,
     pub(crate) scale: Option<Scale>,
-    pub(crate) schema: Option<Arc<Schema>>,
+    /// Of built-in versions one that keeps everything.
+    pub(crate) schema: Arc<Schema>,
     pub(crate) columns: Vec<Column>,
     pub(crate) selectable: Vec<String>,
     /// The warning that each use of the version answers with.
@@ -104,15 +105,30 @@ impl Resource {
 
     /// The key of an object.
     pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
-        if self.namespaced { format!("{namespace}/{name}") } else { name.to_owned() }
+        if self.namespaced {
+            format!("{namespace}/{name}")
+        } else {
+            name.to_owned()
+        }
     }
 
     /// The verbs that discovery tells.
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
         match self.behaviour {
             Behaviour::Review => &["create"],
-            Behaviour::Namespace => &["create", "delete", "get", "list", "patch", "update", "watch"],
-            _ => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+            Behaviour::Namespace => &[
+                "create", "delete", "get", "list", "patch", "update", "watch",
+            ],
+            _ => &[
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch",
+            ],
         }
     }
 }
@@ -137,12 +153,21 @@ impl Registry {
                 .or_default()
                 .insert(resource.names.plural.clone(), (resource.clone(), index));
         }
-        self.collections.insert(resource.collection, resource.clone());
-        self.resources.insert((resource.group.clone(), resource.names.plural.clone()), resource);
+        self.collections
+            .insert(resource.collection, resource.clone());
+        self.resources.insert(
+            (resource.group.clone(), resource.names.plural.clone()),
+            resource,
+        );
     }
 
     pub(crate) fn remove(&mut self, group: &str, plural: &str) {
-        let Some(resource) = self.resources.remove(&(group.to_owned(), plural.to_owned())) else { return };
+        let Some(resource) = self
+            .resources
+            .remove(&(group.to_owned(), plural.to_owned()))
+        else {
+            return;
+        };
         self.collections.remove(&resource.collection);
         for served in &resource.served {
             let path = (served.group.clone(), served.version.clone());
@@ -156,14 +181,23 @@ impl Registry {
     }
 
     /// The resource behind a path.
-    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Option<(Arc<Resource>, usize)> {
-        self.paths.get(&(group.to_owned(), version.to_owned()))?.get(plural).cloned()
+    pub(crate) fn find(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Option<(Arc<Resource>, usize)> {
+        self.paths
+            .get(&(group.to_owned(), version.to_owned()))?
+            .get(plural)
+            .cloned()
     }
 
     /// The resource of a kind, in any version.
     pub(crate) fn kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
         self.resources.values().find(|resource| {
-            resource.names.kind == kind && resource.served.iter().any(|served| served.group == group)
+            resource.names.kind == kind
+                && resource.served.iter().any(|served| served.group == group)
         })
     }
 
@@ -182,12 +216,20 @@ impl Registry {
     }
 
     pub(crate) fn serves(&self, group: &str, version: &str) -> bool {
-        self.paths.contains_key(&(group.to_owned(), version.to_owned()))
+        self.paths
+            .contains_key(&(group.to_owned(), version.to_owned()))
     }
 
     /// The resources of a group version with the index of that version, sorted by plural name.
-    pub(crate) fn in_version(&self, group: &str, version: &str) -> impl Iterator<Item = &(Arc<Resource>, usize)> {
-        self.paths.get(&(group.to_owned(), version.to_owned())).into_iter().flat_map(BTreeMap::values)
+    pub(crate) fn in_version(
+        &self,
+        group: &str,
+        version: &str,
+    ) -> impl Iterator<Item = &(Arc<Resource>, usize)> {
+        self.paths
+            .get(&(group.to_owned(), version.to_owned()))
+            .into_iter()
+            .flat_map(BTreeMap::values)
     }
 
     /// Groups other than the core one with their versions, the preferred version first.
@@ -202,7 +244,10 @@ impl Registry {
             .into_iter()
             .map(|(group, mut versions)| {
                 versions.sort_by(|a, b| version_order(b, a));
-                (group.to_owned(), versions.into_iter().map(str::to_owned).collect())
+                (
+                    group.to_owned(),
+                    versions.into_iter().map(str::to_owned).collect(),
+                )
             })
             .collect()
     }
@@ -211,9 +256,15 @@ impl Registry {
 /// Kubernetes' order of versions: GA before beta before alpha, higher before lower, others last by name.
 pub(crate) fn version_order(a: &str, b: &str) -> std::cmp::Ordering {
     fn rank(version: &str) -> (u8, u64, u64) {
-        let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0) };
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let Ok(major) = rest[..digits].parse() else { return (0, 0, 0) };
+        let Some(rest) = version.strip_prefix('v') else {
+            return (0, 0, 0);
+        };
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let Ok(major) = rest[..digits].parse() else {
+            return (0, 0, 0);
+        };
         match &rest[digits..] {
             "" => (3, major, 0),
             suffix => {
@@ -236,7 +287,11 @@ pub(crate) fn version_order(a: &str, b: &str) -> std::cmp::Ordering {
 
 /// `group/version`, or `version` in the core group.
 pub(crate) fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }
 
 /// Group and version of an `apiVersion`.
@@ -252,6 +307,9 @@ mod tests {
     fn versions_are_ordered_by_stability_and_number() {
         let mut versions = vec!["v1alpha1", "v2", "v1beta1", "foo", "v1", "v1beta2", "v10"];
         versions.sort_by(|a, b| version_order(b, a));
-        assert_eq!(versions, ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo"]);
+        assert_eq!(
+            versions,
+            ["v10", "v2", "v1", "v1beta2", "v1beta1", "v1alpha1", "foo"]
+        );
     }
 }

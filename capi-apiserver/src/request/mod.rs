@@ -28,7 +28,13 @@ impl User {
     /// The administrator.
     #[must_use]
     pub fn admin() -> Self {
-        Self { name: "system:admin".to_owned(), groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()] }
+        Self {
+            name: "system:admin".to_owned(),
+            groups: vec![
+                "system:masters".to_owned(),
+                "system:authenticated".to_owned(),
+            ],
+        }
     }
 }
 

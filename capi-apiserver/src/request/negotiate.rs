@@ -47,7 +47,9 @@ fn clause(text: &str) -> Option<Accept> {
     let form = match kind {
         "" | "Status" => Form::Object,
         "Table" if group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1") => Form::Table,
-        "PartialObjectMetadata" | "PartialObjectMetadataList" if group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1") => {
+        "PartialObjectMetadata" | "PartialObjectMetadataList"
+            if group == "meta.k8s.io" && matches!(version, "v1" | "v1beta1") =>
+        {
             Form::Metadata
         }
         // Discovery documents are negotiated by their own code.
@@ -81,10 +83,29 @@ mod tests {
     #[test]
     fn the_first_clause_that_can_be_served_wins() {
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert_eq!(negotiate(kubectl), Some(Accept { form: Form::Table, yaml: false }));
-        assert_eq!(negotiate("application/vnd.kubernetes.protobuf,application/json"), Some(Accept::default()));
-        assert_eq!(negotiate("application/yaml"), Some(Accept { form: Form::Object, yaml: true }));
-        assert_eq!(negotiate("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").map(|a| a.form), Some(Form::Metadata));
+        assert_eq!(
+            negotiate(kubectl),
+            Some(Accept {
+                form: Form::Table,
+                yaml: false
+            })
+        );
+        assert_eq!(
+            negotiate("application/vnd.kubernetes.protobuf,application/json"),
+            Some(Accept::default())
+        );
+        assert_eq!(
+            negotiate("application/yaml"),
+            Some(Accept {
+                form: Form::Object,
+                yaml: true
+            })
+        );
+        assert_eq!(
+            negotiate("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+                .map(|a| a.form),
+            Some(Form::Metadata)
+        );
         assert_eq!(negotiate("*/*"), Some(Accept::default()));
         assert_eq!(negotiate(""), Some(Accept::default()));
         assert_eq!(negotiate("text/html"), None);
@@ -92,7 +113,8 @@ mod tests {
 
     #[test]
     fn aggregated_discovery_is_asked_for_by_name() {
-        let kubectl = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let kubectl =
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         assert_eq!(aggregated_discovery(kubectl), Some("v2"));
         assert_eq!(aggregated_discovery("application/json"), None);
     }

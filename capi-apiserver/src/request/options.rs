@@ -58,25 +58,36 @@ impl Options {
                     let limit: i64 = number("limit", value)?;
                     options.limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
                 }
-                "continue" => options.continuation = Some(value.to_owned()).filter(|token| !token.is_empty()),
-                "resourceVersion" => options.resource_version = Some(value.to_owned()).filter(|text| !text.is_empty()),
+                "continue" => {
+                    options.continuation = Some(value.to_owned()).filter(|token| !token.is_empty())
+                }
+                "resourceVersion" => {
+                    options.resource_version =
+                        Some(value.to_owned()).filter(|text| !text.is_empty())
+                }
                 "resourceVersionMatch" => {
                     options.version_match = match value {
                         "" => None,
                         "Exact" => Some(VersionMatch::Exact),
                         "NotOlderThan" => Some(VersionMatch::NotOlderThan),
-                        other => return Err(Status::bad_request(format!(
-                            "invalid resourceVersionMatch value {other:?}: supported values are Exact and NotOlderThan"
-                        ))),
+                        other => {
+                            return Err(Status::bad_request(format!(
+                                "invalid resourceVersionMatch value {other:?}: supported values are Exact and NotOlderThan"
+                            )));
+                        }
                     };
                 }
                 "watch" => options.watch = truth(value),
                 "allowWatchBookmarks" => options.bookmarks = truth(value),
                 "sendInitialEvents" => options.send_initial_events = Some(truth(value)),
                 "timeoutSeconds" => {
-                    options.timeout_seconds = u64::try_from(number("timeoutSeconds", value)?).ok().filter(|seconds| *seconds > 0);
+                    options.timeout_seconds = u64::try_from(number("timeoutSeconds", value)?)
+                        .ok()
+                        .filter(|seconds| *seconds > 0);
                 }
-                "fieldManager" => options.field_manager = Some(value.to_owned()).filter(|name| !name.is_empty()),
+                "fieldManager" => {
+                    options.field_manager = Some(value.to_owned()).filter(|name| !name.is_empty())
+                }
                 "force" => options.force = truth(value),
                 "fieldValidation" => {
                     options.field_validation = match value {
@@ -84,11 +95,18 @@ impl Options {
                         "Ignore" => FieldValidation::Ignore,
                         "Strict" => FieldValidation::Strict,
                         other => {
-                            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![crate::status::Cause::new(
-                                "FieldValueNotSupported",
-                                "fieldValidation",
-                                format!("Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""),
-                            )]));
+                            return Err(Status::invalid(
+                                "meta.k8s.io",
+                                "CreateOptions",
+                                "",
+                                vec![crate::status::Cause::new(
+                                    "FieldValueNotSupported",
+                                    "fieldValidation",
+                                    format!(
+                                        "Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                                    ),
+                                )],
+                            ));
                         }
                     };
                 }
@@ -97,27 +115,48 @@ impl Options {
                         "" => false,
                         "All" => true,
                         other => {
-                            return Err(Status::invalid("meta.k8s.io", "CreateOptions", "", vec![crate::status::Cause::new(
-                                "FieldValueNotSupported",
-                                "dryRun",
-                                format!("Unsupported value: {other:?}: supported values: \"All\""),
-                            )]));
+                            return Err(Status::invalid(
+                                "meta.k8s.io",
+                                "CreateOptions",
+                                "",
+                                vec![crate::status::Cause::new(
+                                    "FieldValueNotSupported",
+                                    "dryRun",
+                                    format!(
+                                        "Unsupported value: {other:?}: supported values: \"All\""
+                                    ),
+                                )],
+                            ));
                         }
                     };
                 }
                 "includeObject" => options.include_object = Some(value.to_owned()),
-                "gracePeriodSeconds" => options.grace_period_seconds = Some(number("gracePeriodSeconds", value)?),
-                "propagationPolicy" => options.propagation_policy = Some(value.to_owned()).filter(|policy| !policy.is_empty()),
+                "gracePeriodSeconds" => {
+                    options.grace_period_seconds = Some(number("gracePeriodSeconds", value)?)
+                }
+                "propagationPolicy" => {
+                    options.propagation_policy =
+                        Some(value.to_owned()).filter(|policy| !policy.is_empty())
+                }
                 "orphanDependents" => options.orphan_dependents = Some(truth(value)),
                 _ => {}
             }
         }
-        if options.field_manager.as_ref().is_some_and(|name| name.chars().count() > 128) {
-            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", vec![crate::status::Cause::new(
-                "FieldValueTooLong",
-                "fieldManager",
-                "Too long: may not be more than 128 bytes",
-            )]));
+        if options
+            .field_manager
+            .as_ref()
+            .is_some_and(|name| name.chars().count() > 128)
+        {
+            return Err(Status::invalid(
+                "meta.k8s.io",
+                "PatchOptions",
+                "",
+                vec![crate::status::Cause::new(
+                    "FieldValueTooLong",
+                    "fieldManager",
+                    "Too long: may not be more than 128 bytes",
+                )],
+            ));
         }
         Ok(options)
     }
@@ -133,7 +172,9 @@ fn number(name: &str, value: &str) -> Result<i64, Status> {
         return Ok(0);
     }
     value.parse().map_err(|_| {
-        Status::bad_request(format!("unable to convert query parameter {name}: {value:?} is not an integer"))
+        Status::bad_request(format!(
+            "unable to convert query parameter {name}: {value:?} is not an integer"
+        ))
     })
 }
 
@@ -143,7 +184,10 @@ mod tests {
 
     #[test]
     fn options_are_read_from_the_query() {
-        let options = Options::parse("watch=true&limit=5&dryRun=All&fieldValidation=Strict&force=1&resourceVersion=").expect("valid");
+        let options = Options::parse(
+            "watch=true&limit=5&dryRun=All&fieldValidation=Strict&force=1&resourceVersion=",
+        )
+        .expect("valid");
         assert!(options.watch && options.dry_run && options.force);
         assert_eq!(options.limit, Some(5));
         assert_eq!(options.field_validation, FieldValidation::Strict);
@@ -152,7 +196,13 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused() {
-        for query in ["limit=x", "dryRun=Some", "fieldValidation=Maybe", "resourceVersionMatch=Near", "labelSelector=%3D"] {
+        for query in [
+            "limit=x",
+            "dryRun=Some",
+            "fieldValidation=Maybe",
+            "resourceVersionMatch=Near",
+            "labelSelector=%3D",
+        ] {
             assert!(Options::parse(query).is_err(), "{query}");
         }
     }

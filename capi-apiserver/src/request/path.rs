@@ -29,7 +29,11 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 /// Reads a path. Never fails: what it does not know is [`Target::Other`].
 pub(crate) fn parse(path: &str) -> Target {
-    let mut parts = path.trim_matches('/').split('/').filter(|part| !part.is_empty()).peekable();
+    let mut parts = path
+        .trim_matches('/')
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .peekable();
     let (group, version) = match (parts.next(), parts.next()) {
         (Some("api"), Some(version)) => ("", version),
         (Some("apis"), Some(group)) => match parts.next() {
@@ -38,12 +42,18 @@ pub(crate) fn parse(path: &str) -> Target {
         },
         _ => return Target::Other,
     };
-    let mut info = ResourcePath { group: decode(group).into_owned(), version: decode(version).into_owned(), ..ResourcePath::default() };
+    let mut info = ResourcePath {
+        group: decode(group).into_owned(),
+        version: decode(version).into_owned(),
+        ..ResourcePath::default()
+    };
     if parts.peek() == Some(&"watch") {
         info.watch = true;
         parts.next();
     }
-    let Some(first) = parts.next() else { return Target::Other };
+    let Some(first) = parts.next() else {
+        return Target::Other;
+    };
     let resource = if first == "namespaces" {
         match (parts.next(), parts.peek().copied()) {
             (None, _) => first,
@@ -92,7 +102,11 @@ pub(crate) fn decode(text: &str) -> Cow<'_, str> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = |index: usize| bytes.get(index).and_then(|byte| char::from(*byte).to_digit(16));
+        let hex = |index: usize| {
+            bytes
+                .get(index)
+                .and_then(|byte| char::from(*byte).to_digit(16))
+        };
         match (bytes[at], hex(at + 1), hex(at + 2)) {
             (b'%', Some(high), Some(low)) => {
                 out.push((high * 16 + low) as u8);
@@ -137,11 +151,27 @@ mod tests {
     #[test]
     fn resources_are_read_in_and_out_of_namespaces() {
         let info = resource("/apis/cluster.x-k8s.io/v1beta2/namespaces/default/machines/a/status");
-        assert_eq!((info.group.as_str(), info.version.as_str()), ("cluster.x-k8s.io", "v1beta2"));
-        assert_eq!((info.namespace.as_str(), info.resource.as_str()), ("default", "machines"));
-        assert_eq!((info.name.as_str(), info.subresource.as_str()), ("a", "status"));
+        assert_eq!(
+            (info.group.as_str(), info.version.as_str()),
+            ("cluster.x-k8s.io", "v1beta2")
+        );
+        assert_eq!(
+            (info.namespace.as_str(), info.resource.as_str()),
+            ("default", "machines")
+        );
+        assert_eq!(
+            (info.name.as_str(), info.subresource.as_str()),
+            ("a", "status")
+        );
         let info = resource("/api/v1/pods");
-        assert_eq!((info.group.as_str(), info.resource.as_str(), info.namespace.as_str()), ("", "pods", ""));
+        assert_eq!(
+            (
+                info.group.as_str(),
+                info.resource.as_str(),
+                info.namespace.as_str()
+            ),
+            ("", "pods", "")
+        );
         let info = resource("/apis/g/v1/watch/namespaces/n/things");
         assert!(info.watch);
         assert_eq!(info.namespace, "n");
@@ -150,14 +180,34 @@ mod tests {
     #[test]
     fn a_namespace_is_an_object_of_its_own() {
         let info = resource("/api/v1/namespaces/kube-system");
-        assert_eq!((info.resource.as_str(), info.name.as_str()), ("namespaces", "kube-system"));
+        assert_eq!(
+            (info.resource.as_str(), info.name.as_str()),
+            ("namespaces", "kube-system")
+        );
         let info = resource("/api/v1/namespaces/a/finalize");
-        assert_eq!((info.resource.as_str(), info.name.as_str(), info.subresource.as_str()), ("namespaces", "a", "finalize"));
+        assert_eq!(
+            (
+                info.resource.as_str(),
+                info.name.as_str(),
+                info.subresource.as_str()
+            ),
+            ("namespaces", "a", "finalize")
+        );
     }
 
     #[test]
     fn discovery_is_not_a_resource() {
-        for path in ["/", "/api", "/apis", "/apis/g", "/apis/g/v1", "/version", "/openapi/v3", "//", "/api/v1/"] {
+        for path in [
+            "/",
+            "/api",
+            "/apis",
+            "/apis/g",
+            "/apis/g/v1",
+            "/version",
+            "/openapi/v3",
+            "//",
+            "/api/v1/",
+        ] {
             assert_eq!(parse(path), Target::Other, "{path}");
         }
     }

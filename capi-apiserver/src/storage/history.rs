@@ -62,7 +62,9 @@ impl Change {
         previous: Option<Stored>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
-        let expected = previous.as_ref().map_or(2048, |stored| stored.bytes.len() + 256);
+        let expected = previous
+            .as_ref()
+            .map_or(2048, |stored| stored.bytes.len() + 256);
         let mut buffer = Vec::with_capacity(expected);
         buffer.extend_from_slice(kind.prefix());
         encode(&mut buffer);
@@ -72,19 +74,33 @@ impl Change {
         }
         let frame = Bytes::from(buffer);
         let object = frame.slice(kind.prefix().len()..frame.len() - SUFFIX.len());
-        Self { kind, version, key, frame, object, previous, renderings: Mutex::new(Vec::new()) }
+        Self {
+            kind,
+            version,
+            key,
+            frame,
+            object,
+            previous,
+            renderings: Mutex::new(Vec::new()),
+        }
     }
 
     /// The frame for a rendering: made once by the first watcher that needs it.
     pub(crate) fn rendered(&self, rendering: Rendering, make: impl FnOnce() -> Bytes) -> Bytes {
         {
-            let known = self.renderings.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = self
+                .renderings
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if let Some((_, frame)) = known.iter().find(|(known, _)| *known == rendering) {
                 return frame.clone();
             }
         }
         let frame = make();
-        let mut known = self.renderings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .renderings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         known.push((rendering, frame.clone()));
         frame
     }

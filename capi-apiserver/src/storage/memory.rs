@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Change, ChangeKind, Collection, Compacted, Encode, Expect, Listing, Range, Store, Stored, Subscription, Unmet,
-    Version,
+    Change, ChangeKind, Collection, Compacted, Encode, Expect, Listing, Range, Store, Stored,
+    Subscription, Unmet, Version,
 };
 
 /// How many changes a reader gets at once.
@@ -51,7 +51,10 @@ struct Reader {
 
 impl Memory {
     pub(crate) fn new(window: usize) -> Self {
-        Self { window: window.max(1), state: Mutex::default() }
+        Self {
+            window: window.max(1),
+            state: Mutex::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -61,10 +64,16 @@ impl Memory {
     /// Records a change and wakes readers, after the lock is gone.
     fn record(&self, mut state: MutexGuard<'_, State>, collection: Collection, change: Change) {
         state.version = change.version;
-        let Some(shelf) = state.shelves.get_mut(collection.0 as usize) else { return };
+        let Some(shelf) = state.shelves.get_mut(collection.0 as usize) else {
+            return;
+        };
         shelf.history.push_back(Arc::new(change));
         shelf.trim(self.window);
-        let wakers: Vec<Waker> = shelf.readers.values_mut().filter_map(|reader| reader.waker.take()).collect();
+        let wakers: Vec<Waker> = shelf
+            .readers
+            .values_mut()
+            .filter_map(|reader| reader.waker.take())
+            .collect();
         drop(state);
         for waker in wakers {
             waker.wake();
@@ -78,7 +87,12 @@ impl Shelf {
         if self.history.len() <= window + window / 4 {
             return;
         }
-        let slowest = self.readers.values().map(|reader| reader.seen).min().unwrap_or(Version::MAX);
+        let slowest = self
+            .readers
+            .values()
+            .map(|reader| reader.seen)
+            .min()
+            .unwrap_or(Version::MAX);
         while self.history.len() > window {
             let hard = self.history.len() > window.saturating_mul(LAG);
             match self.history.front() {
@@ -92,7 +106,8 @@ impl Shelf {
     }
 
     fn after(&self, version: Version) -> usize {
-        self.history.partition_point(|change| change.version <= version)
+        self.history
+            .partition_point(|change| change.version <= version)
     }
 
     fn range<'a>(
@@ -111,10 +126,20 @@ impl Shelf {
 
     /// The collection as it was after `version`, whose later changes are still in the history.
     fn rewound(&self, range: Range<'_>, version: Version) -> Vec<(Arc<str>, Stored)> {
-        let mut items: BTreeMap<Arc<str>, Stored> =
-            self.range(range.prefix, range.after).map(|(key, stored)| (key.clone(), stored.clone())).collect();
-        let wanted = |key: &str| key.starts_with(range.prefix) && range.after.is_none_or(|after| key > after);
-        for change in self.history.iter().skip(self.after(version)).rev().filter(|change| wanted(&change.key)) {
+        let mut items: BTreeMap<Arc<str>, Stored> = self
+            .range(range.prefix, range.after)
+            .map(|(key, stored)| (key.clone(), stored.clone()))
+            .collect();
+        let wanted = |key: &str| {
+            key.starts_with(range.prefix) && range.after.is_none_or(|after| key > after)
+        };
+        for change in self
+            .history
+            .iter()
+            .skip(self.after(version))
+            .rev()
+            .filter(|change| wanted(&change.key))
+        {
             match &change.previous {
                 Some(previous) => items.insert(change.key.clone(), previous.clone()),
                 None => items.remove(&change.key),
@@ -142,20 +167,33 @@ impl Store for Memory {
     }
 
     fn get(&self, collection: Collection, key: &str) -> Option<Stored> {
-        self.state().shelves.get(collection.0 as usize)?.objects.get(key).cloned()
+        self.state()
+            .shelves
+            .get(collection.0 as usize)?
+            .objects
+            .get(key)
+            .cloned()
     }
 
     fn list(&self, collection: Collection, range: Range<'_>) -> Result<Listing, Compacted> {
         let state = self.state();
         let Some(shelf) = state.shelves.get(collection.0 as usize) else {
-            return Ok(Listing { items: Vec::new(), version: state.version });
+            return Ok(Listing {
+                items: Vec::new(),
+                version: state.version,
+            });
         };
         match range.at {
             Some(version) if version < state.version => {
                 if version < shelf.compacted {
-                    return Err(Compacted { oldest: shelf.compacted });
+                    return Err(Compacted {
+                        oldest: shelf.compacted,
+                    });
                 }
-                Ok(Listing { items: shelf.rewound(range, version), version })
+                Ok(Listing {
+                    items: shelf.rewound(range, version),
+                    version,
+                })
             }
             _ => Ok(Listing {
                 items: shelf
@@ -170,14 +208,26 @@ impl Store for Memory {
     fn count(&self, collection: Collection, prefix: &str) -> usize {
         let state = self.state();
         state.shelves.get(collection.0 as usize).map_or(0, |shelf| {
-            if prefix.is_empty() { shelf.objects.len() } else { shelf.range(prefix, None).count() }
+            if prefix.is_empty() {
+                shelf.objects.len()
+            } else {
+                shelf.range(prefix, None).count()
+            }
         })
     }
 
-    fn put(&self, collection: Collection, key: &str, expect: Expect, encode: Encode<'_>) -> Result<Stored, Unmet> {
+    fn put(
+        &self,
+        collection: Collection,
+        key: &str,
+        expect: Expect,
+        encode: Encode<'_>,
+    ) -> Result<Stored, Unmet> {
         let mut state = self.state();
         let version = state.version + 1;
-        let Some(shelf) = state.shelves.get_mut(collection.0 as usize) else { return Err(Unmet) };
+        let Some(shelf) = state.shelves.get_mut(collection.0 as usize) else {
+            return Err(Unmet);
+        };
         let (key, previous) = match (shelf.objects.get_key_value(key), expect) {
             (None, Expect::Absent) => (Arc::from(key), None),
             (Some((key, stored)), Expect::Version(expected)) if stored.version == expected => {
@@ -185,24 +235,56 @@ impl Store for Memory {
             }
             _ => return Err(Unmet),
         };
-        let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
-        let change = Change::new(kind, version, key.clone(), previous, |buffer| encode(version, buffer));
-        let stored = Stored { bytes: change.object.clone(), version };
+        let kind = if previous.is_some() {
+            ChangeKind::Modified
+        } else {
+            ChangeKind::Added
+        };
+        let change = Change::new(kind, version, key.clone(), previous, |buffer| {
+            encode(version, buffer)
+        });
+        let stored = Stored {
+            bytes: change.object.clone(),
+            version,
+        };
         shelf.objects.insert(key, stored.clone());
         self.record(state, collection, change);
         Ok(stored)
     }
 
-    fn delete(&self, collection: Collection, key: &str, expect: Version, encode: Encode<'_>) -> Result<Stored, Unmet> {
+    fn delete(
+        &self,
+        collection: Collection,
+        key: &str,
+        expect: Version,
+        encode: Encode<'_>,
+    ) -> Result<Stored, Unmet> {
         let mut state = self.state();
         let version = state.version + 1;
-        let Some(shelf) = state.shelves.get_mut(collection.0 as usize) else { return Err(Unmet) };
-        if shelf.objects.get(key).is_none_or(|stored| stored.version != expect) {
+        let Some(shelf) = state.shelves.get_mut(collection.0 as usize) else {
+            return Err(Unmet);
+        };
+        if shelf
+            .objects
+            .get(key)
+            .is_none_or(|stored| stored.version != expect)
+        {
             return Err(Unmet);
         }
-        let Some((key, previous)) = shelf.objects.remove_entry(key) else { return Err(Unmet) };
-        let change = Change::new(ChangeKind::Deleted, version, key, Some(previous), |buffer| encode(version, buffer));
-        let stored = Stored { bytes: change.object.clone(), version };
+        let Some((key, previous)) = shelf.objects.remove_entry(key) else {
+            return Err(Unmet);
+        };
+        let change = Change::new(
+            ChangeKind::Deleted,
+            version,
+            key,
+            Some(previous),
+            |buffer| encode(version, buffer),
+        );
+        let stored = Stored {
+            bytes: change.object.clone(),
+            version,
+        };
         self.record(state, collection, change);
         Ok(stored)
     }
@@ -215,9 +297,17 @@ impl Store for Memory {
             return Err(Compacted { oldest: 0 });
         };
         if after < shelf.compacted {
-            return Err(Compacted { oldest: shelf.compacted });
+            return Err(Compacted {
+                oldest: shelf.compacted,
+            });
         }
-        shelf.readers.insert(id, Reader { seen: after, waker: None });
+        shelf.readers.insert(
+            id,
+            Reader {
+                seen: after,
+                waker: None,
+            },
+        );
         Ok(Subscription { collection, id })
     }
 
@@ -228,14 +318,32 @@ impl Store for Memory {
     ) -> Poll<Result<Vec<Arc<Change>>, Compacted>> {
         let mut state = self.state();
         let newest = state.version;
-        let Some(shelf) = state.shelves.get_mut(subscription.collection.0 as usize) else { return Poll::Pending };
-        let Some(seen) = shelf.readers.get(&subscription.id).map(|reader| reader.seen) else { return Poll::Pending };
+        let Some(shelf) = state.shelves.get_mut(subscription.collection.0 as usize) else {
+            return Poll::Pending;
+        };
+        let Some(seen) = shelf
+            .readers
+            .get(&subscription.id)
+            .map(|reader| reader.seen)
+        else {
+            return Poll::Pending;
+        };
         if seen < shelf.compacted {
-            return Poll::Ready(Err(Compacted { oldest: shelf.compacted }));
+            return Poll::Ready(Err(Compacted {
+                oldest: shelf.compacted,
+            }));
         }
         let start = shelf.after(seen);
-        let changes: Vec<Arc<Change>> = shelf.history.iter().skip(start).take(BATCH).cloned().collect();
-        let Some(reader) = shelf.readers.get_mut(&subscription.id) else { return Poll::Pending };
+        let changes: Vec<Arc<Change>> = shelf
+            .history
+            .iter()
+            .skip(start)
+            .take(BATCH)
+            .cloned()
+            .collect();
+        let Some(reader) = shelf.readers.get_mut(&subscription.id) else {
+            return Poll::Pending;
+        };
         match changes.last() {
             Some(last) => {
                 reader.seen = last.version;
@@ -273,7 +381,12 @@ impl Store for Memory {
             let gone = shelf.after(version);
             shelf.history.drain(..gone);
             shelf.compacted = shelf.compacted.max(version);
-            wakers.extend(shelf.readers.values_mut().filter_map(|reader| reader.waker.take()));
+            wakers.extend(
+                shelf
+                    .readers
+                    .values_mut()
+                    .filter_map(|reader| reader.waker.take()),
+            );
         }
         drop(state);
         for waker in wakers {
@@ -284,7 +397,9 @@ impl Store for Memory {
     fn visit(&self, visit: &mut dyn FnMut(&str, &str, &Stored)) {
         let state = self.state();
         for (name, collection) in &state.names {
-            let Some(shelf) = state.shelves.get(collection.0 as usize) else { continue };
+            let Some(shelf) = state.shelves.get(collection.0 as usize) else {
+                continue;
+            };
             for (key, stored) in &shelf.objects {
                 visit(name, key, stored);
             }
@@ -296,7 +411,12 @@ impl Store for Memory {
 mod tests {
     use super::*;
 
-    fn put(store: &Memory, collection: Collection, key: &str, expect: Expect) -> Result<Version, Unmet> {
+    fn put(
+        store: &Memory,
+        collection: Collection,
+        key: &str,
+        expect: Expect,
+    ) -> Result<Version, Unmet> {
         store
             .put(collection, key, expect, &mut |version, buffer| {
                 buffer.extend_from_slice(format!("{{\"v\":{version}}}").as_bytes());
@@ -306,7 +426,10 @@ mod tests {
 
     fn changes(store: &Memory, subscription: Subscription) -> Vec<(ChangeKind, String)> {
         match store.poll_changes(subscription, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(changes)) => changes.iter().map(|change| (change.kind, change.key.to_string())).collect(),
+            Poll::Ready(Ok(changes)) => changes
+                .iter()
+                .map(|change| (change.kind, change.key.to_string()))
+                .collect(),
             Poll::Ready(Err(_)) => panic!("compacted"),
             Poll::Pending => Vec::new(),
         }
@@ -314,7 +437,11 @@ mod tests {
 
     fn keys(store: &Memory, collection: Collection, range: Range<'_>) -> Vec<String> {
         let listing = store.list(collection, range).expect("in the history");
-        listing.items.iter().map(|(key, stored)| format!("{key}={}", String::from_utf8_lossy(&stored.bytes))).collect()
+        listing
+            .items
+            .iter()
+            .map(|(key, stored)| format!("{key}={}", String::from_utf8_lossy(&stored.bytes)))
+            .collect()
     }
 
     #[test]
@@ -337,17 +464,53 @@ mod tests {
             put(&store, things, key, Expect::Absent).expect("new");
         }
         put(&store, things, "n/a", Expect::Version(1)).expect("there");
-        store.delete(things, "n/b", 2, &mut |_, _| {}).expect("there");
+        store
+            .delete(things, "n/b", 2, &mut |_, _| {})
+            .expect("there");
         put(&store, things, "n/d", Expect::Absent).expect("new");
-        let at = |version| keys(&store, things, Range { prefix: "n/", at: version, ..Range::default() });
+        let at = |version| {
+            keys(
+                &store,
+                things,
+                Range {
+                    prefix: "n/",
+                    at: version,
+                    ..Range::default()
+                },
+            )
+        };
         assert_eq!(at(Some(3)), ["n/a={\"v\":1}", "n/b={\"v\":2}"]);
         assert_eq!(at(Some(4)), ["n/a={\"v\":4}", "n/b={\"v\":2}"]);
         assert_eq!(at(None), ["n/a={\"v\":4}", "n/d={\"v\":6}"]);
-        let after = Range { prefix: "n/", after: Some("n/a"), at: Some(3) };
+        let after = Range {
+            prefix: "n/",
+            after: Some("n/a"),
+            at: Some(3),
+        };
         assert_eq!(keys(&store, things, after), ["n/b={\"v\":2}"]);
         store.compact(4);
-        assert!(store.list(things, Range { at: Some(3), ..Range::default() }).is_err());
-        assert!(store.list(things, Range { at: Some(4), ..Range::default() }).is_ok());
+        assert!(
+            store
+                .list(
+                    things,
+                    Range {
+                        at: Some(3),
+                        ..Range::default()
+                    }
+                )
+                .is_err()
+        );
+        assert!(
+            store
+                .list(
+                    things,
+                    Range {
+                        at: Some(4),
+                        ..Range::default()
+                    }
+                )
+                .is_ok()
+        );
     }
 
     #[test]
@@ -359,11 +522,17 @@ mod tests {
         put(&store, things, "a", Expect::Version(1)).expect("there");
         assert_eq!(
             changes(&store, subscription),
-            [(ChangeKind::Added, "a".into()), (ChangeKind::Modified, "a".into())]
+            [
+                (ChangeKind::Added, "a".into()),
+                (ChangeKind::Modified, "a".into())
+            ]
         );
         assert!(changes(&store, subscription).is_empty());
         store.delete(things, "a", 2, &mut |_, _| {}).expect("there");
-        assert_eq!(changes(&store, subscription), [(ChangeKind::Deleted, "a".into())]);
+        assert_eq!(
+            changes(&store, subscription),
+            [(ChangeKind::Deleted, "a".into())]
+        );
     }
 
     #[test]
@@ -374,7 +543,8 @@ mod tests {
         for index in 0..8 {
             put(&store, things, &format!("k{index}"), Expect::Absent).expect("new");
         }
-        assert!(store.subscribe(things, 0).is_ok(), "the reader has seen nothing yet");
+        let late = store.subscribe(things, 0).expect("the reader has seen nothing yet");
+        store.unsubscribe(late);
         assert_eq!(changes(&store, subscription).len(), 8);
         put(&store, things, "last", Expect::Absent).expect("new");
         assert!(store.subscribe(things, 0).is_err());

@@ -100,13 +100,25 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`Unmet`] when the expectation does not hold.
-    fn put(&self, collection: Collection, key: &str, expect: Expect, encode: Encode<'_>) -> Result<Stored, Unmet>;
+    fn put(
+        &self,
+        collection: Collection,
+        key: &str,
+        expect: Expect,
+        encode: Encode<'_>,
+    ) -> Result<Stored, Unmet>;
 
     /// Removes an object; `encode` writes its last state, which watchers are sent.
     ///
     /// # Errors
     /// [`Unmet`] when the object's version is not `expect`.
-    fn delete(&self, collection: Collection, key: &str, expect: Version, encode: Encode<'_>) -> Result<Stored, Unmet>;
+    fn delete(
+        &self,
+        collection: Collection,
+        key: &str,
+        expect: Version,
+        encode: Encode<'_>,
+    ) -> Result<Stored, Unmet>;
 
     /// A place in the history right after `after`.
     ///

@@ -34,14 +34,21 @@ pub(crate) fn encode(object: &mut Value<'_>, version: u64, buffer: &mut Vec<u8>)
 
 /// Stores an object; under dry run only pretends to. Returns its bytes in the version of storage.
 pub(crate) fn store(call: &Call<'_>, write: Write<'_, '_>) -> Result<Bytes, Status> {
-    let Write { key, old, old_object, object } = write;
+    let Write {
+        key,
+        old,
+        old_object,
+        object,
+    } = write;
     let storage = &call.resource.storage_api_version;
     if *storage == call.version().api_version {
         return store_converted(call, key, old, old_object, object);
     }
     let bytes = object.to_vec();
     let converted = super::shape::convert(call.server, &call.resource, &bytes, storage)?;
-    let tree = json::parse(&converted).map_err(|error| Status::internal(error.to_string()))?.value;
+    let tree = json::parse(&converted)
+        .map_err(|error| Status::internal(error.to_string()))?
+        .value;
     store_converted(call, key, old, old_object, tree)
 }
 
@@ -63,11 +70,20 @@ fn store_converted(
         }
         return Ok(buffer.into());
     }
-    let stored = put(call.server, &call.resource, key, old, old_object, &mut object);
-    stored.map(|stored| stored.bytes).map_err(|Unmet| match old {
-        Some(_) => Status::modified(call.group(), call.plural(), object::name(&object)),
-        None => Status::already_exists(call.group(), call.plural(), object::name(&object)),
-    })
+    let stored = put(
+        call.server,
+        &call.resource,
+        key,
+        old,
+        old_object,
+        &mut object,
+    );
+    stored
+        .map(|stored| stored.bytes)
+        .map_err(|Unmet| match old {
+            Some(_) => Status::modified(call.group(), call.plural(), object::name(&object)),
+            None => Status::already_exists(call.group(), call.plural(), object::name(&object)),
+        })
 }
 
 /// Stores an object that is in the version of storage, and notes what follows from it.
@@ -85,7 +101,9 @@ pub(crate) fn put(
     let expect = old.map_or(Expect::Absent, |old| Expect::Version(old.version));
     let stored = server
         .store
-        .put(resource.collection, key, expect, &mut |version, buffer| encode(object, version, buffer))?;
+        .put(resource.collection, key, expect, &mut |version, buffer| {
+            encode(object, version, buffer)
+        })?;
     let mut graph = server.graph();
     graph.written(ObjectId::new(resource, key), object, old_object);
     crate::builtin::written(resource, &mut graph, object, old_object);
@@ -103,9 +121,12 @@ pub(crate) fn delete(
     old: &Stored,
     object: &mut Value<'_>,
 ) -> Result<Stored, Unmet> {
-    let stored = server
-        .store
-        .delete(resource.collection, key, old.version, &mut |version, buffer| encode(object, version, buffer))?;
+    let stored = server.store.delete(
+        resource.collection,
+        key,
+        old.version,
+        &mut |version, buffer| encode(object, version, buffer),
+    )?;
     let mut graph = server.graph();
     graph.removed(&ObjectId::new(resource, key), object);
     crate::builtin::removed(resource, &mut graph, object);
@@ -114,10 +135,22 @@ pub(crate) fn delete(
 
 /// Removes an object for a client; under dry run only pretends to. `object` is in the version of
 /// the request, and so are the bytes that are returned.
-pub(crate) fn remove(call: &Call<'_>, key: &str, old: &Stored, object: Value<'_>) -> Result<Bytes, Status> {
+pub(crate) fn remove(
+    call: &Call<'_>,
+    key: &str,
+    old: &Stored,
+    object: Value<'_>,
+) -> Result<Bytes, Status> {
     let bytes = object.to_vec();
-    let converted = super::shape::convert(call.server, &call.resource, &bytes, &call.resource.storage_api_version)?;
-    let mut tree = json::parse(&converted).map_err(|error| Status::internal(error.to_string()))?.value;
+    let converted = super::shape::convert(
+        call.server,
+        &call.resource,
+        &bytes,
+        &call.resource.storage_api_version,
+    )?;
+    let mut tree = json::parse(&converted)
+        .map_err(|error| Status::internal(error.to_string()))?
+        .value;
     if call.options.dry_run {
         let mut buffer = Vec::new();
         encode(&mut tree, old.version, &mut buffer);
@@ -129,7 +162,12 @@ pub(crate) fn remove(call: &Call<'_>, key: &str, old: &Stored, object: Value<'_>
 }
 
 /// The answer that carries one object, given in the version of storage.
-pub(crate) fn answer(call: &Call<'_>, code: u16, bytes: Bytes, warnings: Vec<String>) -> Result<Reply, Status> {
+pub(crate) fn answer(
+    call: &Call<'_>,
+    code: u16,
+    bytes: Bytes,
+    warnings: Vec<String>,
+) -> Result<Reply, Status> {
     let mut reply = super::read::object(call, code, bytes)?;
     reply.warnings = warnings;
     Ok(reply)

@@ -27,11 +27,15 @@ pub(crate) fn create(call: &Call<'_>) -> Result<Reply, Status> {
 pub(crate) fn insert(
     call: &Call<'_>,
     mut object: Value<'_>,
-    mut warnings: Vec<String>,
-    writer: fields::Writer<'_>,
+    warnings: Vec<String>,
+    writer: fields::Writer,
 ) -> Result<Reply, Status> {
-    if !object::text(&object, "resourceVersion").is_empty() && matches!(writer, fields::Writer::Update) {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    if !object::text(&object, "resourceVersion").is_empty()
+        && matches!(writer, fields::Writer::Update)
+    {
+        return Err(Status::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     metadata::fit_path(call, &mut object)?;
     prepare(call, &mut object);
@@ -40,12 +44,31 @@ pub(crate) fn insert(
     check_namespace(call)?;
     shape::validate(call, &object, None)?;
     shape::admit(call, Operation::Create, &object, None)?;
-    let key = call.resource.key(&call.path.namespace, object::name(&object));
-    if call.server.store.get(call.resource.collection, &key).is_some() {
-        return Err(Status::already_exists(call.group(), call.plural(), object::name(&object)));
+    let key = call
+        .resource
+        .key(&call.path.namespace, object::name(&object));
+    if call
+        .server
+        .store
+        .get(call.resource.collection, &key)
+        .is_some()
+    {
+        return Err(Status::already_exists(
+            call.group(),
+            call.plural(),
+            object::name(&object),
+        ));
     }
-    fields::track(call, &mut object, None, writer, &mut warnings)?;
-    let bytes = commit::store(call, commit::Write { key: &key, old: None, old_object: None, object })?;
+    fields::track(call, &mut object, None, writer);
+    let bytes = commit::store(
+        call,
+        commit::Write {
+            key: &key,
+            old: None,
+            old_object: None,
+            object,
+        },
+    )?;
     commit::answer(call, 201, bytes, warnings)
 }
 
@@ -56,16 +79,30 @@ fn prepare(call: &Call<'_>, object: &mut Value<'_>) {
             object.remove("status");
         }
     }
-    let Some(Value::Object(metadata)) = object.get_mut("metadata") else { return };
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
+        return;
+    };
     set(metadata, call);
 }
 
 fn set(metadata: &mut Object<'_>, call: &Call<'_>) {
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+    for field in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "resourceVersion",
+    ] {
         metadata.remove(field);
     }
-    let generate = metadata.get("generateName").and_then(Value::as_str).unwrap_or_default();
-    let unnamed = metadata.get("name").and_then(Value::as_str).unwrap_or_default().is_empty();
+    let generate = metadata
+        .get("generateName")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let unnamed = metadata
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .is_empty();
     if unnamed && !generate.is_empty() {
         let name = call.server.entropy.name(generate);
         metadata.insert("name", name);
@@ -73,7 +110,7 @@ fn set(metadata: &mut Object<'_>, call: &Call<'_>) {
     metadata.insert("uid", call.server.entropy.uid());
     metadata.insert("creationTimestamp", clock::seconds(call.now));
     if call.resource.generation {
-        metadata.insert("generation", 1);
+        metadata.insert("generation", 1_i64);
     } else {
         metadata.remove("generation");
     }
@@ -85,7 +122,9 @@ fn check_namespace(call: &Call<'_>) -> Result<(), Status> {
         return Ok(());
     }
     let namespace = &call.path.namespace;
-    let Some(namespaces) = call.registry.resource("", "namespaces") else { return Ok(()) };
+    let Some(namespaces) = call.registry.resource("", "namespaces") else {
+        return Ok(());
+    };
     let Some(stored) = call.server.store.get(namespaces.collection, namespace) else {
         return Err(Status::not_found("", "namespaces", namespace));
     };

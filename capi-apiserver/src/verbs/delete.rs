@@ -50,11 +50,17 @@ pub(crate) fn delete(call: &Call<'_>) -> Result<Reply, Status> {
     }
     let options = options(call)?;
     let key = call.key();
-    let stored = call.server.store.get(call.resource.collection, &key).ok_or_else(|| call.not_found())?;
+    let stored = call
+        .server
+        .store
+        .get(call.resource.collection, &key)
+        .ok_or_else(|| call.not_found())?;
     let outcome = one(call, &key, &stored, &options)?;
     match outcome {
         Outcome::Pending(bytes) => super::read::object(call, 200, bytes),
-        Outcome::Removed(bytes) if builtin::returns_deleted(&call.resource) => super::read::object(call, 200, bytes),
+        Outcome::Removed(bytes) if builtin::returns_deleted(&call.resource) => {
+            super::read::object(call, 200, bytes)
+        }
         Outcome::Removed(bytes) => {
             let uid = crate::peek::string(&bytes, &["metadata", "uid"]).unwrap_or_default();
             let mut details = serde_json::Map::new();
@@ -117,7 +123,9 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
         let (body, _) = shape::decode(&call.request.content_type, &call.request.body)?;
         let kind = body.get("kind").and_then(Value::as_str).unwrap_or_default();
         if body.as_object().is_none() || !matches!(kind, "" | "DeleteOptions") {
-            return Err(Status::bad_request(format!("couldn't decode DeleteOptions: unexpected kind {kind:?}")));
+            return Err(Status::bad_request(format!(
+                "couldn't decode DeleteOptions: unexpected kind {kind:?}"
+            )));
         }
         if let Some(seconds) = body.get("gracePeriodSeconds").and_then(Value::as_i64) {
             options.grace = Some(seconds);
@@ -131,18 +139,33 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
         let text = |path: &[&str]| body.at(path).and_then(Value::as_str).map(str::to_owned);
         options.uid = text(&["preconditions", "uid"]);
         options.version = text(&["preconditions", "resourceVersion"]);
-        let dry_run = body.get("dryRun").and_then(Value::as_array).unwrap_or_default();
+        let dry_run = body
+            .get("dryRun")
+            .and_then(Value::as_array)
+            .unwrap_or_default();
         options.dry_run |= dry_run.iter().any(|value| value.as_str() == Some("All"));
     }
     let invalid = |field: &str, message: String| {
-        Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", vec![Cause::new("FieldValueInvalid", field, message)]))
+        Err(Status::invalid(
+            "meta.k8s.io",
+            "DeleteOptions",
+            "",
+            vec![Cause::new("FieldValueInvalid", field, message)],
+        ))
     };
     options.propagation = match policy.as_deref() {
-        None => orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
+        None => orphan.map(|orphan| {
+            if orphan {
+                Propagation::Orphan
+            } else {
+                Propagation::Background
+            }
+        }),
         Some(_) if orphan.is_some() => {
             return invalid(
                 "propagationPolicy",
-                "Invalid value: \"\": orphanDependents and deletionPropagation cannot be both set".to_owned(),
+                "Invalid value: \"\": orphanDependents and deletionPropagation cannot be both set"
+                    .to_owned(),
             );
         }
         Some("Background") => Some(Propagation::Background),
@@ -166,10 +189,23 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
     Ok(options)
 }
 
-fn one(call: &Call<'_>, key: &str, stored: &Stored, options: &DeleteOptions) -> Result<Outcome, Status> {
-    let object = json::parse(&stored.bytes).map_err(|error| Status::internal(error.to_string()))?.value;
-    let conflict =
-        |why: String| Err(Status::conflict(call.group(), call.plural(), object::name(&object), why));
+fn one(
+    call: &Call<'_>,
+    key: &str,
+    stored: &Stored,
+    options: &DeleteOptions,
+) -> Result<Outcome, Status> {
+    let object = json::parse(&stored.bytes)
+        .map_err(|error| Status::internal(error.to_string()))?
+        .value;
+    let conflict = |why: String| {
+        Err(Status::conflict(
+            call.group(),
+            call.plural(),
+            object::name(&object),
+            why,
+        ))
+    };
     if let Some(uid) = &options.uid
         && uid != object::uid(&object)
     {
@@ -186,13 +222,24 @@ fn one(call: &Call<'_>, key: &str, stored: &Stored, options: &DeleteOptions) -> 
             stored.version
         ));
     }
-    if !call.server.hooks.admission(&call.resource.qualified()).is_empty() {
+    if !call
+        .server
+        .hooks
+        .admission(&call.resource.qualified())
+        .is_empty()
+    {
         let shown = shape::to_version(call, &stored.bytes)?;
-        let shown = json::parse(&shown).map_err(|error| Status::internal(error.to_string()))?.value;
+        let shown = json::parse(&shown)
+            .map_err(|error| Status::internal(error.to_string()))?
+            .value;
         shape::admit(call, Operation::Delete, &shown, Some(&shown))?;
     }
     builtin::check_delete(call, &object)?;
-    let order = Order { propagation: options.propagation, grace: options.grace, dry_run: options.dry_run || call.options.dry_run };
+    let order = Order {
+        propagation: options.propagation,
+        grace: options.grace,
+        dry_run: options.dry_run || call.options.dry_run,
+    };
     begin(call.server, &call.resource, key, stored, object, &order)
         .map_err(|Unmet| Status::modified(call.group(), call.plural(), &call.path.name))
 }
@@ -222,13 +269,16 @@ pub(crate) fn begin(
     object::set_finalizers(&mut new, finalizers);
     builtin::prepare_delete(resource, &mut new);
     let grace = builtin::grace(resource, &object, order.grace);
-    let held = object::finalizers(&new).next().is_some() || grace > 0 || builtin::outlives_finalizers(resource, &new);
+    let held = object::finalizers(&new).next().is_some()
+        || grace > 0
+        || builtin::outlives_finalizers(resource, &new);
     if !held {
         if order.dry_run {
             return Ok(Outcome::Removed(stored.bytes.clone()));
         }
         let mut last = new;
-        return commit::delete(server, resource, key, stored, &mut last).map(|stored| Outcome::Removed(stored.bytes));
+        return commit::delete(server, resource, key, stored, &mut last)
+            .map(|stored| Outcome::Removed(stored.bytes));
     }
     mark(server, &object, &mut new, grace);
     if new == object || order.dry_run {
@@ -241,13 +291,17 @@ pub(crate) fn begin(
 /// The finalizers that a propagation policy leaves. Without one what is there counts.
 fn finalizers(object: &Value<'_>, propagation: Option<Propagation>) -> Vec<String> {
     let mut finalizers: Vec<String> = object::finalizers(object).map(str::to_owned).collect();
-    let Some(propagation) = propagation else { return finalizers };
+    let Some(propagation) = propagation else {
+        return finalizers;
+    };
     let wanted = match propagation {
         Propagation::Background => None,
         Propagation::Foreground => Some(FOREGROUND),
         Propagation::Orphan => Some(ORPHAN),
     };
-    finalizers.retain(|finalizer| !matches!(finalizer.as_str(), FOREGROUND | ORPHAN) || Some(finalizer.as_str()) == wanted);
+    finalizers.retain(|finalizer| {
+        !matches!(finalizer.as_str(), FOREGROUND | ORPHAN) || Some(finalizer.as_str()) == wanted
+    });
     if let Some(wanted) = wanted
         && !finalizers.iter().any(|finalizer| finalizer == wanted)
     {
@@ -258,12 +312,16 @@ fn finalizers(object: &Value<'_>, propagation: Option<Propagation>) -> Vec<Strin
 
 /// Sets the deletion timestamp; a later, shorter grace period shortens it.
 fn mark(server: &Server, old: &Value<'_>, new: &mut Value<'_>, grace: i64) {
-    let known = old.at(&["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64);
+    let known = old
+        .at(&["metadata", "deletionGracePeriodSeconds"])
+        .and_then(Value::as_i64);
     if object::is_deleting(old) && known.is_none_or(|known| known <= grace) {
         return;
     }
     let now = server.clock.now();
-    let when = now.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(now);
+    let when = now
+        .checked_add(jiff::SignedDuration::from_secs(grace))
+        .unwrap_or(now);
     new.set_at(&["metadata", "deletionTimestamp"], clock::seconds(when));
     new.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);
     let generation = object::generation(old);

@@ -46,13 +46,21 @@ pub(crate) fn list(call: &Call<'_>) -> Result<Reply, Status> {
             metadata.insert("continue", token.clone());
         }
         if let Some(remaining) = selection.remaining {
-            metadata.insert("remainingItemCount", i64::try_from(remaining).unwrap_or(i64::MAX));
+            metadata.insert(
+                "remainingItemCount",
+                i64::try_from(remaining).unwrap_or(i64::MAX),
+            );
         }
         let items: Vec<&[u8]> = converted.iter().map(AsRef::as_ref).collect();
-        return Ok(read::finish(call, 200, read::table(call, &items, Some(metadata))?.into()));
+        return Ok(read::finish(
+            call,
+            200,
+            read::table(call, &items, Some(metadata))?.into(),
+        ));
     }
     let mut chunks = VecDeque::new();
-    let mut buffer = Vec::with_capacity(CHUNK.min(256 + converted.iter().map(Bytes::len).sum::<usize>()));
+    let mut buffer =
+        Vec::with_capacity(CHUNK.min(256 + converted.iter().map(Bytes::len).sum::<usize>()));
     head(call, &selection, &mut buffer);
     for (index, bytes) in converted.iter().enumerate() {
         if index > 0 {
@@ -64,12 +72,16 @@ pub(crate) fn list(call: &Call<'_>) -> Result<Reply, Status> {
             buffer.extend_from_slice(bytes);
         }
         if buffer.len() >= CHUNK {
-            chunks.push_back(std::mem::replace(&mut buffer, Vec::with_capacity(CHUNK + 4096)).into());
+            chunks
+                .push_back(std::mem::replace(&mut buffer, Vec::with_capacity(CHUNK + 4096)).into());
         }
     }
     buffer.extend_from_slice(b"]}");
     if call.accept.yaml {
-        let mut whole: Vec<u8> = chunks.iter().flat_map(|chunk: &Bytes| chunk.iter().copied()).collect();
+        let mut whole: Vec<u8> = chunks
+            .iter()
+            .flat_map(|chunk: &Bytes| chunk.iter().copied())
+            .collect();
         whole.extend_from_slice(&buffer);
         return Ok(read::finish(call, 200, whole.into()));
     }
@@ -80,7 +92,10 @@ pub(crate) fn list(call: &Call<'_>) -> Result<Reply, Status> {
 fn head(call: &Call<'_>, selection: &Selection, buffer: &mut Vec<u8>) {
     let (kind, api_version) = match call.accept.form {
         Form::Metadata => ("PartialObjectMetadataList", "meta.k8s.io/v1"),
-        _ => (call.resource.names.list_kind.as_str(), call.version().api_version.as_str()),
+        _ => (
+            call.resource.names.list_kind.as_str(),
+            call.version().api_version.as_str(),
+        ),
     };
     buffer.extend_from_slice(
         format!(
@@ -106,7 +121,11 @@ pub(crate) fn select(call: &Call<'_>) -> Result<Selection, Status> {
     check_fields(call)?;
     let start = start(call)?;
     let prefix = prefix(call);
-    let range = Range { prefix: &prefix, after: start.after.as_deref(), at: start.at };
+    let range = Range {
+        prefix: &prefix,
+        after: start.after.as_deref(),
+        at: start.at,
+    };
     let listing = call.server.store.list(call.resource.collection, range).map_err(|Compacted { .. }| {
         if call.options.continuation.is_some() {
             Status::expired(
@@ -138,7 +157,12 @@ pub(crate) fn select(call: &Call<'_>) -> Result<Selection, Status> {
         items.truncate(limit);
         continuation = items.last().map(|(key, _)| token(version, key));
     }
-    Ok(Selection { items, version, continuation, remaining })
+    Ok(Selection {
+        items,
+        version,
+        continuation,
+        remaining,
+    })
 }
 
 /// Whether an object in the version of storage is selected.
@@ -164,14 +188,19 @@ pub(crate) fn prefix(call: &Call<'_>) -> String {
 pub(crate) fn check_fields(call: &Call<'_>) -> Result<(), Status> {
     let known = |field: &str| {
         field == "metadata.name"
-            || (field == "metadata.namespace" && (call.resource.namespaced || call.resource.is_custom()))
-            || call.version().selectable.iter().any(|selectable| selectable == field)
+            || (field == "metadata.namespace"
+                && (call.resource.namespaced || call.resource.is_custom()))
+            || call
+                .version()
+                .selectable
+                .iter()
+                .any(|selectable| selectable == field)
     };
     match call.options.selector.fields.unknown(known) {
         None => Ok(()),
-        Some(field) if call.resource.is_custom() => {
-            Err(Status::bad_request(format!("field label not supported: {field}")))
-        }
+        Some(field) if call.resource.is_custom() => Err(Status::bad_request(format!(
+            "field label not supported: {field}"
+        ))),
         Some(field) => Err(Status::bad_request(format!(
             "Unable to find \"{}\" that match label selector \"\", field selector \"{field}\": field label not supported: {field}",
             call.version().api_version
@@ -191,33 +220,67 @@ fn start(call: &Call<'_>) -> Result<Start, Status> {
             "meta.k8s.io",
             "ListOptions",
             "",
-            vec![Cause::new("FieldValueForbidden", field, format!("Forbidden: {message}"))],
+            vec![Cause::new(
+                "FieldValueForbidden",
+                field,
+                format!("Forbidden: {message}"),
+            )],
         ))
     };
     if options.version_match.is_some() {
         if options.continuation.is_some() {
-            return invalid("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided");
+            return invalid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden when continue is provided",
+            );
         }
         if options.resource_version.is_none() {
-            return invalid("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided");
+            return invalid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            );
         }
-        if options.version_match == Some(VersionMatch::Exact) && options.resource_version.as_deref() == Some("0") {
-            return invalid("resourceVersionMatch", "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
+        if options.version_match == Some(VersionMatch::Exact)
+            && options.resource_version.as_deref() == Some("0")
+        {
+            return invalid(
+                "resourceVersionMatch",
+                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+            );
         }
     }
     if options.send_initial_events.is_some() {
-        return invalid("sendInitialEvents", "sendInitialEvents is forbidden for list");
+        return invalid(
+            "sendInitialEvents",
+            "sendInitialEvents is forbidden for list",
+        );
     }
     if let Some(text) = &options.continuation {
-        if options.resource_version.as_deref().is_some_and(|version| version != "0") {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        if options
+            .resource_version
+            .as_deref()
+            .is_some_and(|version| version != "0")
+        {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         let Some((version, after)) = read_token(text) else {
-            return Err(Status::bad_request("invalid continue token: the token is not one that this server gave"));
+            return Err(Status::bad_request(
+                "invalid continue token: the token is not one that this server gave",
+            ));
         };
-        return Ok(Start { at: Some(version), after: Some(after) });
+        return Ok(Start {
+            at: Some(version),
+            after: Some(after),
+        });
     }
-    let Some(text) = &options.resource_version else { return Ok(Start { at: None, after: None }) };
+    let Some(text) = &options.resource_version else {
+        return Ok(Start {
+            at: None,
+            after: None,
+        });
+    };
     let version = parse_version(text)?;
     let newest = call.server.store.version();
     if version > newest {
@@ -225,7 +288,10 @@ fn start(call: &Call<'_>) -> Result<Start, Status> {
     }
     let exact = options.version_match == Some(VersionMatch::Exact)
         || (options.version_match.is_none() && options.limit.is_some() && version > 0);
-    Ok(Start { at: exact.then_some(version), after: None })
+    Ok(Start {
+        at: exact.then_some(version),
+        after: None,
+    })
 }
 
 /// # Errors
@@ -239,23 +305,36 @@ pub(crate) fn parse_version(text: &str) -> Result<Version, Status> {
 }
 
 pub(crate) fn too_large(version: Version, newest: Version) -> Status {
-    Status::new(504, "Timeout", format!("Too large resource version: {version}, current: {newest}")).with_details(
-        crate::status::Details {
-            causes: vec![Cause::new("ResourceVersionTooLarge", "", "Too large resource version")],
-            retry_after_seconds: 1,
-            ..crate::status::Details::default()
-        },
+    Status::new(
+        504,
+        "Timeout",
+        format!("Too large resource version: {version}, current: {newest}"),
     )
+    .with_details(crate::status::Details {
+        causes: vec![Cause::new(
+            "ResourceVersionTooLarge",
+            "",
+            "Too large resource version",
+        )],
+        retry_after_seconds: 1,
+        ..crate::status::Details::default()
+    })
 }
 
 fn token(version: Version, after: &str) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{{\"v\":\"meta.k8s.io/v1\",\"rv\":{version},\"start\":{}}}", serde_json::Value::from(after)))
+    URL_SAFE_NO_PAD.encode(format!(
+        "{{\"v\":\"meta.k8s.io/v1\",\"rv\":{version},\"start\":{}}}",
+        serde_json::Value::from(after)
+    ))
 }
 
 fn read_token(text: &str) -> Option<(Version, String)> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let token: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-    Some((token.get("rv")?.as_u64()?, token.get("start")?.as_str()?.to_owned()))
+    Some((
+        token.get("rv")?.as_u64()?,
+        token.get("start")?.as_str()?.to_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -264,7 +343,10 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_and_garbage_does_not() {
-        assert_eq!(read_token(&token(7, "n/\"a")), Some((7, "n/\"a".to_owned())));
+        assert_eq!(
+            read_token(&token(7, "n/\"a")),
+            Some((7, "n/\"a".to_owned()))
+        );
         for text in ["", "!!", "e30", "bm90IGpzb24"] {
             assert_eq!(read_token(text), None, "{text}");
         }

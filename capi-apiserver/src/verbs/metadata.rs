@@ -29,10 +29,14 @@ const TYPES: [(&str, &str); 12] = [
 /// # Errors
 /// 400 for the first member of the wrong type.
 pub(crate) fn check_types(object: &mut Value<'_>) -> Result<(), Status> {
-    let Some(Value::Object(metadata)) = object.get_mut("metadata") else { return Ok(()) };
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
+        return Ok(());
+    };
     metadata.retain(|_, value| !value.is_null());
     for (field, expected) in TYPES {
-        let Some(value) = metadata.get(field) else { continue };
+        let Some(value) = metadata.get(field) else {
+            continue;
+        };
         let fault = match (expected, value) {
             ("string", Value::String(_)) | ("int64", Value::Number(_)) => None,
             ("map[string]string", Value::Object(members)) => members
@@ -46,7 +50,12 @@ pub(crate) fn check_types(object: &mut Value<'_>) -> Result<(), Status> {
             ("[]v1.OwnerReference" | "[]v1.ManagedFieldsEntry", Value::Array(items)) => items
                 .iter()
                 .find(|value| !matches!(value, Value::Object(_)))
-                .map(|value| (super::shape::type_name(value), expected.trim_start_matches("[]"))),
+                .map(|value| {
+                    (
+                        super::shape::type_name(value),
+                        expected.trim_start_matches("[]"),
+                    )
+                }),
             (_, value) => Some((super::shape::type_name(value), expected)),
         };
         if let Some((found, expected)) = fault {
@@ -63,8 +72,13 @@ pub(crate) fn check_types(object: &mut Value<'_>) -> Result<(), Status> {
 /// # Errors
 /// 400 when they differ.
 pub(crate) fn fit_path(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), Status> {
-    let Some(Value::Object(metadata)) = object.get_mut("metadata") else { return Ok(()) };
-    let given = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
+        return Ok(());
+    };
+    let given = metadata
+        .get("namespace")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if call.resource.namespaced {
         if !given.is_empty() && given != call.path.namespace {
             return Err(Status::bad_request(format!(
@@ -85,12 +99,17 @@ pub(crate) fn fit_path(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), St
 /// Faults of metadata.
 pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'_>>) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let Some(metadata) = object.get("metadata").and_then(Value::as_object) else { return causes };
+    let Some(metadata) = object.get("metadata").and_then(Value::as_object) else {
+        return causes;
+    };
     if old.is_none() {
         name(call, metadata, &mut causes);
     }
-    let before = old.and_then(|old| old.get("metadata")).and_then(Value::as_object);
-    let changed = |field: &str| before.is_none_or(|before| before.get(field) != metadata.get(field));
+    let before = old
+        .and_then(|old| old.get("metadata"))
+        .and_then(Value::as_object);
+    let changed =
+        |field: &str| before.is_none_or(|before| before.get(field) != metadata.get(field));
     if changed("labels") {
         labels(metadata, &mut causes);
     }
@@ -107,7 +126,10 @@ pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'
 }
 
 fn name(call: &Call<'_>, metadata: &Object<'_>, causes: &mut Vec<Cause>) {
-    let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
+    let name = metadata
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if name.is_empty() {
         causes.push(Cause::new(
             "FieldValueRequired",
@@ -121,15 +143,25 @@ fn name(call: &Call<'_>, metadata: &Object<'_>, causes: &mut Vec<Cause>) {
         _ => names::subdomain_error(name),
     };
     if let Some(why) = why {
-        causes.push(Cause::new("FieldValueInvalid", "metadata.name", format!("Invalid value: \"{name}\": {why}")));
+        causes.push(Cause::new(
+            "FieldValueInvalid",
+            "metadata.name",
+            format!("Invalid value: \"{name}\": {why}"),
+        ));
     }
 }
 
 fn labels(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
-    let Some(labels) = metadata.get("labels").and_then(Value::as_object) else { return };
+    let Some(labels) = metadata.get("labels").and_then(Value::as_object) else {
+        return;
+    };
     for (key, value) in labels.iter() {
         if let Some(why) = names::qualified_name_error(key) {
-            causes.push(Cause::new("FieldValueInvalid", "metadata.labels", format!("Invalid value: \"{key}\": {why}")));
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                "metadata.labels",
+                format!("Invalid value: \"{key}\": {why}"),
+            ));
         }
         let value = value.as_str().unwrap_or_default();
         if let Some(why) = names::label_value_error(value) {
@@ -146,7 +178,9 @@ fn labels(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
 const ANNOTATIONS: usize = 256 * 1024;
 
 fn annotations(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
-    let Some(annotations) = metadata.get("annotations").and_then(Value::as_object) else { return };
+    let Some(annotations) = metadata.get("annotations").and_then(Value::as_object) else {
+        return;
+    };
     let mut size = 0;
     for (key, value) in annotations.iter() {
         size += key.len() + value.as_str().map_or(0, str::len);
@@ -168,11 +202,24 @@ fn annotations(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
 }
 
 fn owner_references(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
-    let references = metadata.get("ownerReferences").and_then(Value::as_array).unwrap_or_default();
+    let references = metadata
+        .get("ownerReferences")
+        .and_then(Value::as_array)
+        .unwrap_or_default();
     let mut controllers = 0;
     for (index, reference) in references.iter().enumerate() {
-        let text = |field: &str| reference.get(field).and_then(Value::as_str).unwrap_or_default();
-        for (field, what) in [("apiVersion", "version"), ("kind", "kind"), ("name", "name"), ("uid", "uid")] {
+        let text = |field: &str| {
+            reference
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        for (field, what) in [
+            ("apiVersion", "version"),
+            ("kind", "kind"),
+            ("name", "name"),
+            ("uid", "uid"),
+        ] {
             if text(field).is_empty() {
                 causes.push(Cause::new(
                     "FieldValueInvalid",
@@ -196,8 +243,15 @@ fn owner_references(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
 
 fn finalizers(metadata: &Object<'_>, before: Option<&Object<'_>>, causes: &mut Vec<Cause>) {
     let list = |metadata: &Object<'_>| -> Vec<String> {
-        let items = metadata.get("finalizers").and_then(Value::as_array).unwrap_or_default();
-        items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        let items = metadata
+            .get("finalizers")
+            .and_then(Value::as_array)
+            .unwrap_or_default();
+        items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     };
     let now = list(metadata);
     for (index, finalizer) in now.iter().enumerate() {
@@ -213,8 +267,11 @@ fn finalizers(metadata: &Object<'_>, before: Option<&Object<'_>>, causes: &mut V
         && before.get("deletionTimestamp").is_some()
     {
         let known = list(before);
-        let added: Vec<String> =
-            now.iter().filter(|finalizer| !known.contains(finalizer)).map(|finalizer| format!("{finalizer:?}")).collect();
+        let added: Vec<String> = now
+            .iter()
+            .filter(|finalizer| !known.contains(finalizer))
+            .map(|finalizer| format!("{finalizer:?}"))
+            .collect();
         if !added.is_empty() {
             causes.push(Cause::new(
                 "FieldValueForbidden",

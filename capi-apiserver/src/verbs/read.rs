@@ -16,7 +16,11 @@ pub(crate) fn get(call: &Call<'_>) -> Result<Reply, Status> {
     if call.resource.behaviour == crate::registry::Behaviour::Review {
         return Err(Status::method_not_allowed());
     }
-    let stored = call.server.store.get(call.resource.collection, &call.key()).ok_or_else(|| call.not_found())?;
+    let stored = call
+        .server
+        .store
+        .get(call.resource.collection, &call.key())
+        .ok_or_else(|| call.not_found())?;
     object(call, 200, stored.bytes)
 }
 
@@ -39,10 +43,16 @@ pub(crate) fn finish(call: &Call<'_>, code: u16, bytes: Bytes) -> Reply {
     if call.accept.yaml {
         let text = serde_json::from_slice::<serde_json::Value>(&bytes).ok();
         if let Some(yaml) = text.and_then(|value| serde_saphyr::to_string(&value).ok()) {
-            return Reply { content_type: "application/yaml", ..Reply::json(code, yaml.into_bytes()) };
+            return Reply {
+                content_type: "application/yaml",
+                ..Reply::json(code, yaml.into_bytes())
+            };
         }
     }
-    Reply { content_type: JSON, ..Reply::json(code, bytes) }
+    Reply {
+        content_type: JSON,
+        ..Reply::json(code, bytes)
+    }
 }
 
 /// `PartialObjectMetadata` of an encoded object.
@@ -59,10 +69,16 @@ pub(crate) fn metadata_only(bytes: &[u8], version: &str) -> Result<Vec<u8>, Stat
 }
 
 /// A table of encoded objects in the version of the request.
-pub(crate) fn table(call: &Call<'_>, items: &[&[u8]], list_metadata: Option<Object<'_>>) -> Result<Vec<u8>, Status> {
+pub(crate) fn table(
+    call: &Call<'_>,
+    items: &[&[u8]],
+    list_metadata: Option<Object<'_>>,
+) -> Result<Vec<u8>, Status> {
     let mut rows = Vec::with_capacity(items.len());
     for item in items {
-        let object = json::parse(item).map_err(|error| Status::internal(error.to_string()))?.value;
+        let object = json::parse(item)
+            .map_err(|error| Status::internal(error.to_string()))?
+            .value;
         let name = crate::object::name(&object).to_owned();
         let created = crate::object::text(&object, "creationTimestamp").to_owned();
         let mut row = Object::new();
@@ -72,7 +88,12 @@ pub(crate) fn table(call: &Call<'_>, items: &[&[u8]], list_metadata: Option<Obje
             Some("Object") => Some(object),
             _ => {
                 let text = metadata_only(item, "v1")?;
-                Some(json::parse(&text).map_err(|error| Status::internal(error.to_string()))?.value.into_owned())
+                Some(
+                    json::parse(&text)
+                        .map_err(|error| Status::internal(error.to_string()))?
+                        .value
+                        .into_owned(),
+                )
             }
         };
         if let Some(object) = shown {
@@ -93,7 +114,10 @@ pub(crate) fn table(call: &Call<'_>, items: &[&[u8]], list_metadata: Option<Obje
     table.insert("kind", "Table");
     table.insert("apiVersion", "meta.k8s.io/v1");
     table.insert("metadata", list_metadata.unwrap_or_default());
-    table.insert("columnDefinitions", vec![column("Name", "string", "name"), column("Age", "date", "")]);
+    table.insert(
+        "columnDefinitions",
+        vec![column("Name", "string", "name"), column("Age", "date", "")],
+    );
     table.insert("rows", rows);
     Ok(Value::Object(table).to_vec())
 }

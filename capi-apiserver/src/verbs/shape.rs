@@ -19,15 +19,20 @@ pub(crate) fn media_type(content_type: &str) -> &str {
 }
 
 /// Reads a body of JSON or YAML, whichever its content type says; repeated fields are reported.
-pub(crate) fn decode<'b>(content_type: &str, body: &'b [u8]) -> Result<(Value<'b>, Vec<String>), Status> {
+pub(crate) fn decode<'b>(
+    content_type: &str,
+    body: &'b [u8],
+) -> Result<(Value<'b>, Vec<String>), Status> {
     match media_type(content_type) {
         "" | "application/json" | "*/*" => {
-            let document = json::parse(body).map_err(|error| Status::bad_request(error.to_string()))?;
+            let document =
+                json::parse(body).map_err(|error| Status::bad_request(error.to_string()))?;
             Ok((document.value, document.duplicates))
         }
-        "application/yaml" => {
-            Ok((json::parse_yaml(body).map_err(|error| Status::bad_request(error.to_string()))?, Vec::new()))
-        }
+        "application/yaml" => Ok((
+            json::parse_yaml(body).map_err(|error| Status::bad_request(error.to_string()))?,
+            Vec::new(),
+        )),
         _ => Err(Status::unsupported_media_type(&[
             "application/json",
             "application/yaml",
@@ -47,27 +52,46 @@ pub(crate) fn check_type(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), 
             type_name(object)
         )));
     };
-    let given = |field: &str| members.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let given = |field: &str| {
+        members
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let (given_version, given_kind) = (given("apiVersion"), given("kind"));
     if call.resource.is_custom() {
         if given_kind.is_empty() {
-            return Err(Status::bad_request("Object 'Kind' is missing in the body of the request"));
+            return Err(Status::bad_request(
+                "Object 'Kind' is missing in the body of the request",
+            ));
         }
         if given_version.is_empty() {
-            return Err(Status::bad_request("Object 'apiVersion' is missing in the body of the request"));
+            return Err(Status::bad_request(
+                "Object 'apiVersion' is missing in the body of the request",
+            ));
         }
     }
     let wrong_version = !given_version.is_empty() && given_version != *api_version;
     let wrong_kind = !given_kind.is_empty() && given_kind != kind;
     if wrong_version || wrong_kind {
-        let (group, version) = crate::registry::split_api_version(if wrong_version { &given_version } else { api_version });
-        let found = if given_kind.is_empty() { kind } else { &given_kind };
+        let (group, version) = crate::registry::split_api_version(if wrong_version {
+            &given_version
+        } else {
+            api_version
+        });
+        let found = if given_kind.is_empty() {
+            kind
+        } else {
+            &given_kind
+        };
         return Err(Status::bad_request(if wrong_version && !wrong_kind {
             format!(
                 "the API version in the data ({given_version}) does not match the expected API version ({api_version})"
             )
         } else {
-            let (expected_group, expected_version) = crate::registry::split_api_version(api_version);
+            let (expected_group, expected_version) =
+                crate::registry::split_api_version(api_version);
             format!(
                 "{found} in version \"{version}\" cannot be handled as a {kind}: converting ({group}.{found}) to ({expected_group}.{kind}): unknown conversion; expected {expected_version}"
             )
@@ -101,6 +125,66 @@ pub(crate) fn type_name(value: &Value<'_>) -> &'static str {
     }
 }
 
+/// Checks an applied configuration against the URL. Its version is checked when it is applied.
+pub(crate) fn check_configuration(call: &Call<'_>, patch: &mut Value<'_>) -> Result<(), Status> {
+    let Value::Object(members) = patch else {
+        return Err(Status::bad_request(
+            "error decoding YAML: the configuration is no object",
+        ));
+    };
+    let text = |field: &str| {
+        members
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    if text("apiVersion").is_empty() {
+        return Err(Status::bad_request(
+            "Object 'apiVersion' is missing in the body of the request",
+        ));
+    }
+    let kind = text("kind");
+    if kind.is_empty() {
+        return Err(Status::bad_request(
+            "Object 'Kind' is missing in the body of the request",
+        ));
+    }
+    if kind != call.kind() {
+        return Err(Status::bad_request(format!(
+            "{kind} cannot be handled as a {}: the kind of the configuration is not that of the URL",
+            call.kind()
+        )));
+    }
+    if !matches!(members.get("metadata"), Some(Value::Object(_))) {
+        members.insert("metadata", Object::new());
+    }
+    super::metadata::check_types(patch)?;
+    let name = crate::object::name(patch);
+    if name.is_empty() {
+        patch.set_at(&["metadata", "name"], call.path.name.clone());
+    } else if name != call.path.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.path.name
+        )));
+    }
+    super::metadata::fit_path(call, patch)
+}
+
+/// Reports the fields of an applied configuration that its schema does not know.
+pub(crate) fn unknown_fields(
+    call: &Call<'_>,
+    patch: &mut Value<'_>,
+    duplicates: &[String],
+) -> Result<Vec<String>, Status> {
+    let unknown = if call.resource.is_custom() {
+        call.version().schema.prune(patch)
+    } else {
+        Vec::new()
+    };
+    report(call, &unknown, duplicates)
+}
+
 /// Prunes what the schema does not know and adds its defaults. Returns warnings.
 ///
 /// # Errors
@@ -110,14 +194,22 @@ pub(crate) fn prune_and_default<'v>(
     object: &mut Value<'v>,
     duplicates: &[String],
 ) -> Result<Vec<String>, Status> {
-    let unknown = match &call.version().schema {
-        Some(schema) => {
-            let unknown = schema.prune(object);
-            schema.default(object);
-            unknown
-        }
-        None => builtin::default(call, object),
+    let unknown = if call.resource.is_custom() {
+        let schema = &call.version().schema;
+        let unknown = schema.prune(object);
+        schema.default(object);
+        unknown
+    } else {
+        builtin::default(call, object)
     };
+    report(call, &unknown, duplicates)
+}
+
+fn report(
+    call: &Call<'_>,
+    unknown: &[String],
+    duplicates: &[String],
+) -> Result<Vec<String>, Status> {
     let validation = call.options.field_validation;
     if validation == FieldValidation::Ignore || (unknown.is_empty() && duplicates.is_empty()) {
         return Ok(Vec::new());
@@ -125,7 +217,11 @@ pub(crate) fn prune_and_default<'v>(
     let texts: Vec<String> = duplicates
         .iter()
         .map(|path| format!("duplicate field \"{path}\""))
-        .chain(unknown.iter().map(|path| format!("unknown field \"{path}\"")))
+        .chain(
+            unknown
+                .iter()
+                .map(|path| format!("unknown field \"{path}\"")),
+        )
         .collect();
     if validation == FieldValidation::Strict {
         return Err(Status::bad_request(strict_message(call, &texts)));
@@ -197,9 +293,14 @@ pub(crate) fn admit(
 ///
 /// # Errors
 /// 422 with a cause for each field at fault.
-pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'_>>) -> Result<(), Status> {
+pub(crate) fn validate(
+    call: &Call<'_>,
+    object: &Value<'_>,
+    old: Option<&Value<'_>>,
+) -> Result<(), Status> {
     let mut causes = super::metadata::validate(call, object, old);
-    if let Some(schema) = &call.version().schema {
+    if call.resource.is_custom() {
+        let schema = &call.version().schema;
         let errors = match old {
             Some(old) => schema.validate_update(object, old),
             None => schema.validate(object),
@@ -224,7 +325,12 @@ pub(crate) fn cause(error: FieldError) -> Cause {
 /// # Errors
 /// 500 when the registered conversion fails.
 pub(crate) fn to_version<'b>(call: &Call<'_>, bytes: &'b [u8]) -> Result<Cow<'b, [u8]>, Status> {
-    convert(call.server, &call.resource, bytes, &call.version().api_version)
+    convert(
+        call.server,
+        &call.resource,
+        bytes,
+        &call.version().api_version,
+    )
 }
 
 /// An object of a resource in another version.
@@ -237,7 +343,9 @@ pub(crate) fn convert<'b>(
     bytes: &'b [u8],
     to: &str,
 ) -> Result<Cow<'b, [u8]>, Status> {
-    let from = crate::peek::at(bytes, &["apiVersion"]).and_then(crate::peek::plain_string).unwrap_or_default();
+    let from = crate::peek::at(bytes, &["apiVersion"])
+        .and_then(crate::peek::plain_string)
+        .unwrap_or_default();
     if from == to {
         return Ok(Cow::Borrowed(bytes));
     }
@@ -252,7 +360,9 @@ pub(crate) fn convert<'b>(
             ))
         }),
         None => {
-            let mut object = json::parse(bytes).map_err(|error| Status::internal(error.to_string()))?.value;
+            let mut object = json::parse(bytes)
+                .map_err(|error| Status::internal(error.to_string()))?
+                .value;
             object.set_at(&["apiVersion"], to.to_owned());
             Ok(Cow::Owned(object.to_vec()))
         }

@@ -18,7 +18,9 @@ pub(crate) fn put(call: &Call<'_>) -> Result<Reply, Status> {
     shape::check_type(call, &mut object)?;
     let name = object::name(&object);
     if name.is_empty() {
-        return Err(Status::bad_request("the name of the object (based on URL) was undeterminable: name must be provided"));
+        return Err(Status::bad_request(
+            "the name of the object (based on URL) was undeterminable: name must be provided",
+        ));
     }
     if name != call.path.name {
         return Err(Status::bad_request(format!(
@@ -37,12 +39,27 @@ pub(crate) fn put(call: &Call<'_>) -> Result<Reply, Status> {
             "metadata.resourceVersion",
             "Invalid value: 0: must be specified for an update",
         );
-        return Err(Status::invalid(call.group(), call.kind(), &call.path.name, vec![cause]));
+        return Err(Status::invalid(
+            call.group(),
+            call.kind(),
+            &call.path.name,
+            vec![cause],
+        ));
     }
     let warnings = shape::prune_and_default(call, &mut object, &duplicates)?;
     let old = shape::to_version(call, &stored.bytes)?;
-    let old = json::parse(&old).map_err(|error| Status::internal(error.to_string()))?.value;
-    change(call, &key, &stored, &old, object, warnings, fields::Writer::Update)
+    let old = json::parse(&old)
+        .map_err(|error| Status::internal(error.to_string()))?
+        .value;
+    change(
+        call,
+        &key,
+        &stored,
+        &old,
+        object,
+        warnings,
+        fields::Writer::Update,
+    )
 }
 
 /// Replaces a stored object by `new`, which has been pruned and defaulted. Both are in the version
@@ -53,8 +70,8 @@ pub(crate) fn change(
     stored: &Stored,
     old: &Value<'_>,
     mut new: Value<'_>,
-    mut warnings: Vec<String>,
-    writer: fields::Writer<'_>,
+    warnings: Vec<String>,
+    writer: fields::Writer,
 ) -> Result<Reply, Status> {
     preconditions(call, stored, old, &new)?;
     keep_identity(old, &mut new);
@@ -65,27 +82,42 @@ pub(crate) fn change(
     count_generation(call, old, &mut new);
     shape::validate(call, &new, Some(old))?;
     shape::admit(call, Operation::Update, &new, Some(old))?;
-    fields::track(call, &mut new, Some(old), writer, &mut warnings)?;
+    fields::track(call, &mut new, Some(old), writer);
     if fields::same(old, &new) {
         return commit::answer(call, 200, stored.bytes.clone(), warnings);
     }
-    if object::is_deleting(&new) && object::finalizers(&new).next().is_none() && !builtin::outlives_finalizers(&call.resource, &new) {
+    if object::is_deleting(&new)
+        && object::finalizers(&new).next().is_none()
+        && !builtin::outlives_finalizers(&call.resource, &new)
+    {
         let bytes = commit::remove(call, key, stored, new)?;
         return commit::answer(call, 200, bytes, warnings);
     }
-    let write = commit::Write { key, old: Some(stored), old_object: Some(old), object: new };
+    let write = commit::Write {
+        key,
+        old: Some(stored),
+        old_object: Some(old),
+        object: new,
+    };
     let bytes = commit::store(call, write)?;
     commit::answer(call, 200, bytes, warnings)
 }
 
-fn preconditions(call: &Call<'_>, stored: &Stored, old: &Value<'_>, new: &Value<'_>) -> Result<(), Status> {
+fn preconditions(
+    call: &Call<'_>,
+    stored: &Stored,
+    old: &Value<'_>,
+    new: &Value<'_>,
+) -> Result<(), Status> {
     let (uid, current) = (object::uid(new), object::uid(old));
     if !uid.is_empty() && uid != current {
         return Err(Status::conflict(
             call.group(),
             call.plural(),
             &call.path.name,
-            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {current}"),
+            format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {current}"
+            ),
         ));
     }
     let version = object::text(new, "resourceVersion");
@@ -94,7 +126,11 @@ fn preconditions(call: &Call<'_>, stored: &Stored, old: &Value<'_>, new: &Value<
     }
     match version.parse::<u64>() {
         Ok(version) if version == stored.version => Ok(()),
-        Ok(_) => Err(Status::modified(call.group(), call.plural(), &call.path.name)),
+        Ok(_) => Err(Status::modified(
+            call.group(),
+            call.plural(),
+            &call.path.name,
+        )),
         Err(_) => Err(Status::invalid(
             call.group(),
             call.kind(),
@@ -102,7 +138,9 @@ fn preconditions(call: &Call<'_>, stored: &Stored, old: &Value<'_>, new: &Value<
             vec![Cause::new(
                 "FieldValueInvalid",
                 "metadata.resourceVersion",
-                format!("Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"),
+                format!(
+                    "Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
+                ),
             )],
         )),
     }
@@ -121,7 +159,9 @@ const IDENTITY: [&str; 8] = [
 ];
 
 fn keep_identity(old: &Value<'_>, new: &mut Value<'_>) {
-    let Some(Value::Object(metadata)) = new.get_mut("metadata") else { return };
+    let Some(Value::Object(metadata)) = new.get_mut("metadata") else {
+        return;
+    };
     metadata.remove("selfLink");
     for field in IDENTITY {
         match old.at(&["metadata", field]) {
@@ -144,7 +184,9 @@ fn keep_part(call: &Call<'_>, old: &Value<'_>, new: &mut Value<'_>, status_only:
     }
     let Value::Object(new) = new else { return };
     if status_only {
-        let managed = new.get_mut("metadata").and_then(|metadata| metadata.as_object_mut()?.remove("managedFields"));
+        let managed = new
+            .get_mut("metadata")
+            .and_then(|metadata| metadata.as_object_mut()?.remove("managedFields"));
         let status = new.remove("status");
         let mut kept = match old.clone().into_owned() {
             Value::Object(kept) => kept,
@@ -158,7 +200,8 @@ fn keep_part(call: &Call<'_>, old: &Value<'_>, new: &mut Value<'_>, status_only:
                 kept.remove("status");
             }
         }
-        if let (Some(managed), Some(Value::Object(metadata))) = (managed, kept.get_mut("metadata")) {
+        if let (Some(managed), Some(Value::Object(metadata))) = (managed, kept.get_mut("metadata"))
+        {
             metadata.insert("managedFields", managed.into_owned());
         }
         *new = kept;
@@ -187,8 +230,13 @@ fn count_generation(call: &Call<'_>, old: &Value<'_>, new: &mut Value<'_>) {
 }
 
 fn desired_differs(call: &Call<'_>, old: &Value<'_>, new: &Value<'_>) -> bool {
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return false };
+    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else {
+        return false;
+    };
     let counts = |field: &str| field != "metadata" && !(field == "status" && call.version().status);
-    old.iter().any(|(field, value)| counts(field) && new.get(field) != Some(value))
-        || new.keys().any(|field| counts(field) && !old.contains_key(field))
+    old.iter()
+        .any(|(field, value)| counts(field) && new.get(field) != Some(value))
+        || new
+            .keys()
+            .any(|field| counts(field) && !old.contains_key(field))
 }

@@ -46,7 +46,10 @@ pub(crate) struct Watch {
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch").field("prefix", &self.prefix).field("subscription", &self.subscription).finish()
+        f.debug_struct("Watch")
+            .field("prefix", &self.prefix)
+            .field("subscription", &self.subscription)
+            .finish()
     }
 }
 
@@ -75,9 +78,12 @@ pub(crate) fn watch(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Stat
         Some(version) if version > 0 && !initial => version,
         _ => newest,
     };
-    let subscription = server.store.subscribe(call.resource.collection, after).map_err(|Compacted { oldest }| {
-        Status::expired(format!("too old resource version: {after} ({oldest})"))
-    })?;
+    let subscription = server
+        .store
+        .subscribe(call.resource.collection, after)
+        .map_err(|Compacted { oldest }| {
+            Status::expired(format!("too old resource version: {after} ({oldest})"))
+        })?;
     let mut watch = Watch {
         server: server.clone(),
         resource: call.resource.clone(),
@@ -88,10 +94,14 @@ pub(crate) fn watch(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Stat
         selector: options.selector.clone(),
         subscription,
         ready: VecDeque::new(),
-        bookmark: options.bookmarks.then(|| Box::pin(tokio::time::sleep(BOOKMARKS))),
-        deadline: options
-            .timeout_seconds
-            .map(|seconds| Box::pin(tokio::time::sleep(Duration::from_secs(seconds.min(u64::from(u32::MAX)))))),
+        bookmark: options
+            .bookmarks
+            .then(|| Box::pin(tokio::time::sleep(BOOKMARKS))),
+        deadline: options.timeout_seconds.map(|seconds| {
+            Box::pin(tokio::time::sleep(Duration::from_secs(
+                seconds.min(u64::from(u32::MAX)),
+            )))
+        }),
         ended: false,
     };
     if initial {
@@ -111,18 +121,28 @@ fn check_initial_events(call: &Call<'_>) -> Result<(), Status> {
             "meta.k8s.io",
             "ListOptions",
             "",
-            vec![Cause::new("FieldValueForbidden", field, format!("Forbidden: {message}"))],
+            vec![Cause::new(
+                "FieldValueForbidden",
+                field,
+                format!("Forbidden: {message}"),
+            )],
         ))
     };
     if options.send_initial_events.is_some() {
         if options.version_match != Some(VersionMatch::NotOlderThan) {
-            return invalid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            return invalid(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            );
         }
         if options.continuation.is_some() || options.limit.is_some() {
             return invalid("limit", "limit and continue are forbidden for watch");
         }
     } else if options.version_match.is_some() {
-        return invalid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        return invalid(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        );
     }
     Ok(())
 }
@@ -130,12 +150,18 @@ fn check_initial_events(call: &Call<'_>) -> Result<(), Status> {
 impl Watch {
     /// Everything that is there now, as ADDED.
     fn initial(&mut self, at: Version) -> Result<(), Status> {
-        let range = Range { prefix: &self.prefix, after: None, at: Some(at) };
+        let range = Range {
+            prefix: &self.prefix,
+            after: None,
+            at: Some(at),
+        };
         let listing = self
             .server
             .store
             .list(self.resource.collection, range)
-            .map_err(|_| Status::expired("The resourceVersion for the provided watch is too old."))?;
+            .map_err(|_| {
+                Status::expired("The resourceVersion for the provided watch is too old.")
+            })?;
         for (key, stored) in listing.items {
             if self.only.as_deref().is_some_and(|only| only != &*key) {
                 continue;
@@ -154,7 +180,12 @@ impl Watch {
 
     /// The object in the version of the request, if it is selected.
     fn selected(&self, bytes: &Bytes) -> Option<Bytes> {
-        let object = match shape::convert(&self.server, &self.resource, bytes, &self.version().api_version) {
+        let object = match shape::convert(
+            &self.server,
+            &self.resource,
+            bytes,
+            &self.version().api_version,
+        ) {
             Ok(std::borrow::Cow::Borrowed(_)) => bytes.clone(),
             Ok(std::borrow::Cow::Owned(converted)) => converted.into(),
             Err(status) => {
@@ -176,9 +207,16 @@ impl Watch {
     }
 
     fn bookmark_frame(&self, version: Version, initial_end: bool) -> Bytes {
-        let annotations = if initial_end { ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" } else { "" };
+        let annotations = if initial_end {
+            ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}"
+        } else {
+            ""
+        };
         let (kind, api_version) = match self.form {
-            Form::Object => (self.resource.names.kind.as_str(), self.version().api_version.as_str()),
+            Form::Object => (
+                self.resource.names.kind.as_str(),
+                self.version().api_version.as_str(),
+            ),
             Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1"),
             Form::Table => ("Table", "meta.k8s.io/v1"),
         };
@@ -189,24 +227,39 @@ impl Watch {
 
     /// The frame by which this watch learns of a change, if it does.
     fn change(&self, change: &Change) -> Option<Bytes> {
-        if !change.key.starts_with(&self.prefix) || self.only.as_deref().is_some_and(|only| only != &*change.key) {
+        if !change.key.starts_with(&self.prefix)
+            || self
+                .only
+                .as_deref()
+                .is_some_and(|only| only != &*change.key)
+        {
             return None;
         }
-        let stored_version = crate::peek::at(&change.object, &["apiVersion"]).and_then(crate::peek::plain_string);
+        let stored_version =
+            crate::peek::at(&change.object, &["apiVersion"]).and_then(crate::peek::plain_string);
         let as_stored = stored_version == Some(self.version().api_version.as_str());
         if self.selector.is_empty() {
             if as_stored && self.form == Form::Object {
                 return Some(change.frame.clone());
             }
             let rendering = self.rendering(change.kind);
-            return Some(change.rendered(rendering, || match self.selected(&change.object) {
-                Some(object) => self.frame(change.kind, &object, false),
-                None => Bytes::new(),
-            }))
+            return Some(
+                change.rendered(rendering, || match self.selected(&change.object) {
+                    Some(object) => self.frame(change.kind, &object, false),
+                    None => Bytes::new(),
+                }),
+            )
             .filter(|frame| !frame.is_empty());
         }
-        let before = change.previous.as_ref().and_then(|previous| self.selected(&previous.bytes));
-        let after = if change.kind == ChangeKind::Deleted { None } else { self.selected(&change.object) };
+        let before = change
+            .previous
+            .as_ref()
+            .and_then(|previous| self.selected(&previous.bytes));
+        let after = if change.kind == ChangeKind::Deleted {
+            None
+        } else {
+            self.selected(&change.object)
+        };
         let kind = match (before.is_some(), after.is_some()) {
             (false, false) => return None,
             (false, true) => ChangeKind::Added,
@@ -221,15 +274,21 @@ impl Watch {
             return Some(self.frame(kind, &at_version(&before?, change.version), false));
         }
         let rendering = self.rendering(kind);
-        Some(change.rendered(rendering, || match self.selected(&change.object) {
-            Some(object) => self.frame(kind, &object, false),
-            None => Bytes::new(),
-        }))
+        Some(
+            change.rendered(rendering, || match self.selected(&change.object) {
+                Some(object) => self.frame(kind, &object, false),
+                None => Bytes::new(),
+            }),
+        )
         .filter(|frame| !frame.is_empty())
     }
 
     fn rendering(&self, kind: ChangeKind) -> Rendering {
-        Rendering { kind, version: self.served, form: self.form as u8 }
+        Rendering {
+            kind,
+            version: self.served,
+            form: self.form as u8,
+        }
     }
 
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -242,14 +301,21 @@ impl Watch {
             }
             match self.server.store.poll_changes(self.subscription, context) {
                 Poll::Ready(Ok(changes)) => {
-                    let frames: Vec<Bytes> = changes.iter().filter_map(|change| self.change(change)).collect();
+                    let frames: Vec<Bytes> = changes
+                        .iter()
+                        .filter_map(|change| self.change(change))
+                        .collect();
                     self.ready.extend(frames);
                     continue;
                 }
                 Poll::Ready(Err(Compacted { oldest })) => {
                     let seen = self.server.store.seen(self.subscription);
-                    let status = Status::expired(format!("too old resource version: {seen} ({oldest})"));
-                    self.ready.push_back(crate::storage::frame(br#"{"type":"ERROR","object":"#, &status.to_json()));
+                    let status =
+                        Status::expired(format!("too old resource version: {seen} ({oldest})"));
+                    self.ready.push_back(crate::storage::frame(
+                        br#"{"type":"ERROR","object":"#,
+                        &status.to_json(),
+                    ));
                     self.ended = true;
                     continue;
                 }
@@ -279,7 +345,9 @@ impl Watch {
 fn at_version(object: &[u8], version: Version) -> Vec<u8> {
     match crate::json::parse(object) {
         Ok(mut document) => {
-            document.value.set_at(&["metadata", "resourceVersion"], version.to_string());
+            document
+                .value
+                .set_at(&["metadata", "resourceVersion"], version.to_string());
             document.value.to_vec()
         }
         Err(_) => object.to_vec(),
