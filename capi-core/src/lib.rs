@@ -4,6 +4,10 @@ pub mod api;
 #[cfg(feature = "api")]
 pub mod clock;
 pub mod contract;
+#[cfg(feature = "runtime")]
+pub mod controllers;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 #[cfg(feature = "pki")]
 pub mod pki;
 pub mod plan;
@@ -11,3 +15,5 @@ pub mod plan;
 pub mod provider;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+#[cfg(feature = "testing")]
+pub mod testing;
