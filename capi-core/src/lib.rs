@@ -15,5 +15,3 @@ pub mod plan;
 pub mod provider;
 #[cfg(feature = "runtime")]
 pub mod runtime;
-#[cfg(feature = "testing")]
-pub mod testing;

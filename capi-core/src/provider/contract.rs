@@ -41,11 +41,7 @@ pub struct Initialization {
 #[serde(rename_all = "camelCase")]
 pub struct InfraMachineStatus<Id> {
     /// What [`reserve`](super::Infrastructure::reserve) chose.
-<<<<<<< HEAD
-    #[serde(default = "none::<Id>", skip_serializing_if = "Option::is_none")]
-=======
     #[serde(skip_serializing_if = "Option::is_none")]
->>>>>>> 900f5b2 (Add the manager, provider hosts and the reference set)
     pub identity: Option<Id>,
     /// `initialization.provisioned` of the v1beta2 contract.
     #[serde(default, skip_serializing_if = "Option::is_none")]
