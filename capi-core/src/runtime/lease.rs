@@ -201,7 +201,7 @@ impl Elector {
     }
 
     fn spec(&self, before: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
-        let time = format!("{:.6}", now);
+        let time = format!("{now:.6}");
         let kept =
             before.filter(|spec| spec.holder_identity.as_deref() == Some(&*self.config.identity));
         let transitions = before.map_or(0, |spec| {

@@ -320,7 +320,7 @@ impl<P: Infrastructure> Controller for InfraMachineHost<P> {
         let kind = self.resource.clone();
         let group = kind.group().to_owned();
         let by_machine = {
-            let (group, kind) = (group.clone(), kind.kind().to_owned());
+            let (group, kind) = (group, kind.kind().to_owned());
             move |_: &Runtime, change: &Change| {
                 let Ok(machine) = change.object().decode::<Machine>() else {
                     return Vec::new();
