@@ -16,19 +16,37 @@
 //! | [`delete`] | the order in which a Cluster and a Machine are taken down |
 //! | [`node`] | which Node a Machine is, and what it writes there |
 //! | [`drain`], [`volumes`] | which pods leave a Node now, later, never; which volumes hold it |
+//! | [`row`], [`tally`] | what of many machines matters, and what they have in common |
+//! | [`machine_set`], [`preflight`] | how many machines a MachineSet has, which ones go |
+//! | [`rollout`] | how machines move from old MachineSets of a MachineDeployment to the new one |
+//! | [`defaults`] | what nobody set in a MachineSet or MachineDeployment |
+//! | [`snapshot`] | nothing: what a decision was made from, to make it again |
 //! | [`paused`], [`up_to_date`] | who is paused; what makes a machine outdated |
 
 pub mod action;
+mod aggregate;
 pub mod cluster;
 pub mod condition;
+pub mod defaults;
 pub mod delete;
+mod deployment_status;
+mod desired_set;
 pub mod drain;
 pub mod lookup;
 pub mod machine;
+pub mod machine_set;
 pub mod naming;
 pub mod node;
 pub mod ownership;
 pub mod paused;
+pub mod preflight;
+pub mod rollout;
+mod rollout_scale;
+pub mod row;
+mod set_remediation;
+pub mod set_status;
+pub mod snapshot;
+pub mod tally;
 pub mod up_to_date;
 pub mod version;
 pub mod volumes;
@@ -36,3 +54,6 @@ pub mod volumes;
 pub use action::{
     Action, ActionFailure, Blocked, Event, EventType, MetadataChange, ObjectRef, Plan, merge_diff,
 };
+
+#[cfg(test)]
+mod set_tests;

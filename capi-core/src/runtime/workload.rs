@@ -14,7 +14,6 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Notify;
 
 use super::{Cache, Error, Object, ObjectKey, ResourceType, Store};
 use crate::clock::Clock;
@@ -123,7 +122,6 @@ pub(crate) enum WorkloadEvent {
 
 struct Entry {
     state: Arc<RwLock<ConnectionState>>,
-    kubeconfig_changed: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -141,7 +139,7 @@ pub struct Workloads {
     clock: Clock,
     secrets: Arc<Store>,
     on_event: OnEvent,
-    entries: Arc<Mutex<BTreeMap<ObjectKey, Entry>>>,
+    entries: Mutex<BTreeMap<ObjectKey, Entry>>,
 }
 
 impl Workloads {
@@ -151,26 +149,12 @@ impl Workloads {
         secrets: Arc<Store>,
         on_event: OnEvent,
     ) -> Self {
-        let entries = Arc::<Mutex<BTreeMap<ObjectKey, Entry>>>::default();
-        let weak = Arc::downgrade(&entries);
-        secrets.listen(Arc::new(move |change| {
-            let key = change.object().key();
-            if let Some(cluster) = key.name.strip_suffix("-kubeconfig")
-                && let Some(entries) = weak.upgrade()
-                && let Some(entry) = entries
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get(&key.sibling(cluster))
-            {
-                entry.kubeconfig_changed.notify_one();
-            }
-        }));
         Self {
             connector,
             clock,
             secrets,
             on_event,
-            entries,
+            entries: Mutex::default(),
         }
     }
 
@@ -182,9 +166,7 @@ impl Workloads {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(cluster.clone()).or_insert_with(|| {
             let state = Arc::new(RwLock::new(ConnectionState::default()));
-            let kubeconfig_changed = Arc::new(Notify::new());
             let keeper = Keeper {
-                kubeconfig_changed: Arc::clone(&kubeconfig_changed),
                 cluster: cluster.clone(),
                 connector: Arc::clone(&self.connector),
                 clock: self.clock.clone(),
@@ -194,7 +176,6 @@ impl Workloads {
             };
             Entry {
                 state,
-                kubeconfig_changed,
                 task: tokio::spawn(keeper.run()),
             }
         });
@@ -241,7 +222,6 @@ impl Workloads {
 /// Keeps the connection to one cluster.
 struct Keeper {
     cluster: ObjectKey,
-    kubeconfig_changed: Arc<Notify>,
     connector: Arc<dyn Connector>,
     clock: Clock,
     secrets: Arc<Store>,
@@ -251,10 +231,20 @@ struct Keeper {
 
 impl Keeper {
     async fn run(self) {
+        let changed = Arc::new(tokio::sync::Notify::new());
         let secret = self
             .cluster
             .sibling(&format!("{}-kubeconfig", self.cluster.name));
-        let changed = &self.kubeconfig_changed;
+        {
+            let (secret, changed) = (secret.clone(), Arc::downgrade(&changed));
+            self.secrets.listen(Arc::new(move |change| {
+                if change.object().key() == &secret
+                    && let Some(changed) = changed.upgrade()
+                {
+                    changed.notify_one();
+                }
+            }));
+        }
         let mut failures = 0u32;
         loop {
             let Some(kubeconfig) = self

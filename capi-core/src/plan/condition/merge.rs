@@ -333,7 +333,7 @@ fn has_bullet(line: &str) -> bool {
 
 /// The message behind a colon: on the same line, or, when it has several lines or bullets,
 /// indented below.
-fn indent(message: &str) -> String {
+pub(in crate::plan) fn indent(message: &str) -> String {
     if !message.contains('\n') && !has_bullet(message) {
         return format!(" {message}");
     }

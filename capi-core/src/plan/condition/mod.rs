@@ -11,6 +11,7 @@ mod mirror;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::plan) use merge::indent;
 pub use merge::{
     Aggregate, MergePriority, MergeStrategy, Owner, PriorityOverride, Reasons, Reported, Summary,
     default_priority,

@@ -1,4 +1,0 @@
-//! The server through `kube::Client`, in process.
-
-mod fixture;
-mod living_path;
