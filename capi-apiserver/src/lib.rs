@@ -1,6 +1,49 @@
 //! A small real Kubernetes API server in one process.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = capi_apiserver::ApiServer::builder().build()?;
+//! let client = kube::Client::new(server.service(), "default");
+//! assert_eq!(client.apiserver_version().await?.major, "1");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The server knows no group, kind or provider beyond a handful of built-in ones: custom resources
+//! are data ([`Builder::crd`]), and conversion, defaulting and admission are functions that whoever
+//! assembles it registers. It starts no task, installs nothing global and stores bytes.
 
 pub mod apply;
+mod audit;
+mod builder;
+mod builtin;
+mod clock;
+mod discovery;
+mod entropy;
+mod gc;
+mod hooks;
 pub mod json;
+mod names;
+mod object;
 pub mod patch;
+mod peek;
+mod registry;
+mod reply;
+mod request;
 pub mod schema;
+mod selector;
+mod server;
+mod service;
+mod status;
+mod storage;
+mod verbs;
+
+pub use audit::{Audit, Record};
+pub use builder::{ApiServer, BuildError, Builder};
+pub use clock::{Clock, SystemClock, TokioClock};
+pub use hooks::{Admission, AdmissionRequest, Convert, Operation};
+pub use reply::Body;
+pub use request::User;
+pub use service::ApiService;
+pub use status::{Cause, Details, Status};

@@ -4,6 +4,10 @@ pub mod api;
 #[cfg(feature = "api")]
 pub mod clock;
 pub mod contract;
+#[cfg(feature = "runtime")]
+pub mod controllers;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 #[cfg(feature = "pki")]
 pub mod pki;
 pub mod plan;

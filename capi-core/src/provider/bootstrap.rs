@@ -59,6 +59,17 @@ pub trait Bootstrap: Send + Sync + 'static {
         Capabilities::NONE
     }
 
+    /// Workers get no data before the control plane is initialised. False where the data does not
+    /// depend on it, so that workers boot meanwhile.
+    fn workers_wait_for_control_plane(&self) -> bool {
+        true
+    }
+
+    /// Finalizers that other providers of the kind set, to be taken away on deletion.
+    fn foreign_finalizers(&self) -> &[&'static str] {
+        &[]
+    }
+
     /// Name of the Secret that carries the data: deterministic, since objects are moved between
     /// management clusters.
     fn secret_name(&self, cx: &BootstrapContext<Self::Config>) -> String {

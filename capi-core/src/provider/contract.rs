@@ -41,7 +41,7 @@ pub struct Initialization {
 #[serde(rename_all = "camelCase")]
 pub struct InfraMachineStatus<Id> {
     /// What [`reserve`](super::Infrastructure::reserve) chose.
-    #[serde(default = "none::<Id>", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<Id>,
     /// `initialization.provisioned` of the v1beta2 contract.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,10 +64,6 @@ pub struct InfraMachineStatus<Id> {
     /// Generation that this status answers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-}
-
-fn none<T>() -> Option<T> {
-    None
 }
 
 impl<Id> Default for InfraMachineStatus<Id> {

@@ -100,6 +100,23 @@ pub trait Infrastructure: Send + Sync + 'static {
         Capabilities::NONE
     }
 
+    /// The finalizer on the provider's cluster objects; `<kind>.<group>` unless said otherwise.
+    fn cluster_finalizer(&self) -> Option<String> {
+        None
+    }
+
+    /// The finalizer on the provider's machine objects; `<kind>.<group>` unless said otherwise.
+    fn machine_finalizer(&self) -> Option<String> {
+        None
+    }
+
+    /// The slots, as scope and slot, that a recorded identity holds: those that
+    /// [`reserve`](Self::reserve) took for it.
+    fn slots(&self, identity: &Self::Identity) -> Vec<(String, String)> {
+        let _ = identity;
+        Vec::new()
+    }
+
     /// Brings up what the machines of the cluster share. Called before any machine of it, and
     /// again whenever something about it changes.
     ///

@@ -37,6 +37,7 @@ pub use context::{
 };
 pub use contract::{
     InfraClusterSpec, InfraClusterStatus, InfraMachineSpec, InfraMachineStatus, Initialization,
+    contract_labels,
 };
 pub use control_plane::{
     BootstrapObject, ControlPlane, ControlPlaneContext, ControlPlaneHealth, ControlPlaneMachine,

@@ -46,9 +46,12 @@ pub enum Error {
     /// Something that must be there is not.
     #[error("{0}")]
     Missing(String),
-    /// The manager is shutting down.
-    #[error("the manager is shutting down")]
-    ShuttingDown,
+    /// No served version of a kind answers the contract.
+    #[error(transparent)]
+    Contract(#[from] crate::contract::ContractError),
+    /// Another manager took the Lease, or it could not be renewed in time.
+    #[error("leadership was lost")]
+    LeadershipLost,
 }
 
 impl Error {

@@ -1,6 +1,18 @@
-//! What controllers run on.
+//! What controllers run on: caches, a queue, the one writer, workload clusters, leader election.
+//! It knows no kind and decides nothing.
+//!
+//! A [`Controller`] is a value. The [`Manager`] hosts any number of them on a `kube::Client`;
+//! several managers can live in one process. The library installs no subscriber, signal handler or
+//! TLS default, and never ends the process.
+
 mod cache;
+mod controller;
+mod diff;
 mod error;
+mod external;
+mod hub;
+mod lease;
+mod manager;
 mod metrics;
 mod object;
 mod query;
@@ -10,12 +22,20 @@ mod resource;
 mod store;
 mod workload;
 mod writer;
-pub use cache::*;
-pub use error::*;
-pub use metrics::*;
-pub use object::*;
+
+pub use cache::{Cache, Selection};
+pub use controller::{Controller, MapChange, MapCluster, MapNode, Outcome, PolicyRule, Watch};
+pub use diff::merge_diff;
+pub use error::Error;
+pub use external::{External, custom_resource_definitions};
+pub use lease::LeaseConfig;
+pub use manager::{Manager, ManagerBuilder, Runtime, secrets};
+pub use metrics::Metrics;
+pub use object::{Object, ObjectKey, Owner};
 pub use queue::QueueConfig;
-pub use resource::*;
+pub use resource::{ResourceType, plural_of};
 pub use store::{Change, IndexFn, Store};
-pub use workload::*;
-pub use writer::*;
+pub use workload::{
+    ConnectionState, Connector, KubeconfigConnector, REQUEST_TIMEOUT, Workload, Workloads,
+};
+pub use writer::{Propagation, Writer};

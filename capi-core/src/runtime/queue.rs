@@ -101,19 +101,6 @@ impl Queue {
         self.schedule(item, at, now);
     }
 
-    /// Hand the object out at a time, unless an earlier one is known.
-    pub(crate) fn add_at(&mut self, item: Item, lane: ObjectKey, at: Timestamp, now: Timestamp) {
-        let entry = self.entry(&item, lane, now);
-        if entry.ready {
-            return;
-        }
-        if entry.running {
-            entry.due = Some(entry.due.map_or(at, |due| due.min(at)));
-            return;
-        }
-        self.schedule(item, at, now);
-    }
-
     /// The next object, which is then running until [`done`](Self::done).
     pub(crate) fn pop(&mut self, now: Timestamp) -> Option<Item> {
         while let Some((due, _)) = self.delayed.first() {
@@ -375,17 +362,6 @@ mod tests {
         assert_eq!(waits, [50, 100, 200]);
         queue.pop(now).unwrap();
         assert_eq!(queue.done(&item("a"), Finished::Done(None), now), 0);
-    }
-
-    #[test]
-    fn the_earliest_of_several_times_holds() {
-        let mut queue = queue();
-        queue.add_at(item("a"), lane("c"), at(500), at(0));
-        queue.add_at(item("a"), lane("c"), at(100), at(0));
-        queue.add_at(item("a"), lane("c"), at(900), at(0));
-        assert_eq!(queue.next_due(), Some(at(100)));
-        assert_eq!(queue.pop(at(99)), None);
-        assert_eq!(queue.pop(at(100)), Some(item("a")));
     }
 
     #[test]

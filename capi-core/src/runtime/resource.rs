@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::api::KindInfo;
+
 /// Group, version, kind, plural and scope of a kind.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceType(Arc<Names>);
@@ -31,30 +33,6 @@ impl ResourceType {
             plural: plural.into(),
             namespaced,
         }))
-    }
-
-    /// The namespaced kind of a type.
-    #[must_use]
-    pub fn of<K: kube_core::Resource<DynamicType = ()>>() -> Self {
-        Self::new(
-            K::group(&()),
-            K::version(&()),
-            K::kind(&()),
-            K::plural(&()),
-            true,
-        )
-    }
-
-    /// The cluster-scoped kind of a type.
-    #[must_use]
-    pub fn cluster_scoped<K: kube_core::Resource<DynamicType = ()>>() -> Self {
-        Self::new(
-            K::group(&()),
-            K::version(&()),
-            K::kind(&()),
-            K::plural(&()),
-            false,
-        )
     }
 
     /// A namespaced kind whose plural follows from its name, as Cluster API's contract demands.
@@ -116,6 +94,18 @@ impl ResourceType {
         } else {
             format!("{root}/namespaces/{namespace}/{}", self.0.plural)
         }
+    }
+}
+
+impl From<KindInfo> for ResourceType {
+    fn from(kind: KindInfo) -> Self {
+        Self::new(
+            kind.group,
+            kind.version,
+            kind.kind,
+            kind.plural,
+            kind.namespaced,
+        )
     }
 }
 

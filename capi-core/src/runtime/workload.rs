@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
 
 use super::{Cache, Error, Object, ObjectKey, ResourceType, Store};
 use crate::clock::Clock;
@@ -122,6 +123,7 @@ pub(crate) enum WorkloadEvent {
 
 struct Entry {
     state: Arc<RwLock<ConnectionState>>,
+    kubeconfig_changed: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -139,7 +141,7 @@ pub struct Workloads {
     clock: Clock,
     secrets: Arc<Store>,
     on_event: OnEvent,
-    entries: Mutex<BTreeMap<ObjectKey, Entry>>,
+    entries: Arc<Mutex<BTreeMap<ObjectKey, Entry>>>,
 }
 
 impl Workloads {
@@ -149,12 +151,26 @@ impl Workloads {
         secrets: Arc<Store>,
         on_event: OnEvent,
     ) -> Self {
+        let entries = Arc::<Mutex<BTreeMap<ObjectKey, Entry>>>::default();
+        let weak = Arc::downgrade(&entries);
+        secrets.listen(Arc::new(move |change| {
+            let key = change.object().key();
+            if let Some(cluster) = key.name.strip_suffix("-kubeconfig")
+                && let Some(entries) = weak.upgrade()
+                && let Some(entry) = entries
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get(&key.sibling(cluster))
+            {
+                entry.kubeconfig_changed.notify_one();
+            }
+        }));
         Self {
             connector,
             clock,
             secrets,
             on_event,
-            entries: Mutex::default(),
+            entries,
         }
     }
 
@@ -166,7 +182,9 @@ impl Workloads {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = entries.entry(cluster.clone()).or_insert_with(|| {
             let state = Arc::new(RwLock::new(ConnectionState::default()));
+            let kubeconfig_changed = Arc::new(Notify::new());
             let keeper = Keeper {
+                kubeconfig_changed: Arc::clone(&kubeconfig_changed),
                 cluster: cluster.clone(),
                 connector: Arc::clone(&self.connector),
                 clock: self.clock.clone(),
@@ -176,6 +194,7 @@ impl Workloads {
             };
             Entry {
                 state,
+                kubeconfig_changed,
                 task: tokio::spawn(keeper.run()),
             }
         });
@@ -222,6 +241,7 @@ impl Workloads {
 /// Keeps the connection to one cluster.
 struct Keeper {
     cluster: ObjectKey,
+    kubeconfig_changed: Arc<Notify>,
     connector: Arc<dyn Connector>,
     clock: Clock,
     secrets: Arc<Store>,
@@ -231,20 +251,10 @@ struct Keeper {
 
 impl Keeper {
     async fn run(self) {
-        let changed = Arc::new(tokio::sync::Notify::new());
         let secret = self
             .cluster
             .sibling(&format!("{}-kubeconfig", self.cluster.name));
-        {
-            let (secret, changed) = (secret.clone(), Arc::downgrade(&changed));
-            self.secrets.listen(Arc::new(move |change| {
-                if change.object().key() == &secret
-                    && let Some(changed) = changed.upgrade()
-                {
-                    changed.notify_one();
-                }
-            }));
-        }
+        let changed = &self.kubeconfig_changed;
         let mut failures = 0u32;
         loop {
             let Some(kubeconfig) = self

@@ -1,0 +1,113 @@
+//! What the assembler of a server adds to it: conversion, defaulting and admission of resources.
+//! Hooks are functions of one request; they run while no other write runs and must not call the
+//! server they belong to.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use crate::{json::Value, request::User, status::Status};
+
+/// Converts encoded objects of one resource between its served versions.
+///
+/// Answers to the conversion webhook of a `CustomResourceDefinition`; without one only `apiVersion`
+/// changes (strategy `None`).
+pub trait Convert: Send + Sync + 'static {
+    /// Converts `object`, whose own `apiVersion` says what it is, to `to` (`group/version`).
+    /// `metadata` other than labels and annotations must stay as it is.
+    ///
+    /// # Errors
+    /// Why the object cannot be converted; the request fails with it.
+    fn convert(&self, object: &[u8], to: &str) -> Result<Vec<u8>, String>;
+}
+
+impl<F> Convert for F
+where
+    F: Fn(&[u8], &str) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+{
+    fn convert(&self, object: &[u8], to: &str) -> Result<Vec<u8>, String> {
+        self(object, to)
+    }
+}
+
+/// Which write is asked for admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// A change by update, patch or apply.
+    Update,
+    /// A deletion; only validation is asked, about the object that is to go.
+    Delete,
+}
+
+/// The facts of a write that is asked for admission.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct AdmissionRequest<'a> {
+    /// What is done.
+    pub operation: Operation,
+    /// `group/version` of the request, in which the object is.
+    pub api_version: &'a str,
+    /// Kind of the object.
+    pub kind: &'a str,
+    /// Plural name.
+    pub resource: &'a str,
+    /// `status`, `scale` or empty.
+    pub subresource: &'a str,
+    /// Namespace, empty for cluster-scoped objects.
+    pub namespace: &'a str,
+    /// Name, empty on a create that generates it.
+    pub name: &'a str,
+    /// Who asks.
+    pub user: &'a User,
+    /// Nothing will be stored.
+    pub dry_run: bool,
+    /// The object as it is stored, in the version of the request.
+    pub old: Option<&'a Value<'a>>,
+}
+
+/// Defaults and judges writes to one resource.
+///
+/// Answers to mutating and validating admission webhooks.
+pub trait Admission: Send + Sync + 'static {
+    /// Changes the object before it is validated by its schema. Must be idempotent. Not called for
+    /// deletions.
+    ///
+    /// # Errors
+    /// The answer to the client.
+    fn mutate(&self, request: &AdmissionRequest<'_>, object: &mut Value<'_>) -> Result<(), Status> {
+        let _ = (request, object);
+        Ok(())
+    }
+
+    /// Judges the object after it was validated by its schema.
+    ///
+    /// # Errors
+    /// The answer to the client; see [`Status::forbidden`] and [`Status::invalid`].
+    fn validate(&self, request: &AdmissionRequest<'_>, object: &Value<'_>) -> Result<(), Status> {
+        let _ = (request, object);
+        Ok(())
+    }
+}
+
+/// The hooks of a server, by `plural.group`.
+#[derive(Default, Clone)]
+pub(crate) struct Hooks {
+    pub(crate) conversion: BTreeMap<String, Arc<dyn Convert>>,
+    pub(crate) admission: BTreeMap<String, Vec<Arc<dyn Admission>>>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("conversion", &self.conversion.keys())
+            .field("admission", &self.admission.keys())
+            .finish()
+    }
+}
+
+impl Hooks {
+    pub(crate) fn admission(&self, resource: &str) -> &[Arc<dyn Admission>] {
+        self.admission.get(resource).map_or(&[], Vec::as_slice)
+    }
+}

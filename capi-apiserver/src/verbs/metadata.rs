@@ -1,0 +1,286 @@
+//! Metadata of objects that are written: its types, its rules, what clients may change of it.
+
+use crate::{
+    json::{Object, Value},
+    names,
+    registry::Behaviour,
+    server::Call,
+    status::{Cause, Status},
+};
+
+/// Members of metadata and the JSON type they must have, with the type's name in messages.
+const TYPES: [(&str, &str); 12] = [
+    ("name", "string"),
+    ("generateName", "string"),
+    ("namespace", "string"),
+    ("uid", "string"),
+    ("resourceVersion", "string"),
+    ("selfLink", "string"),
+    ("labels", "map[string]string"),
+    ("annotations", "map[string]string"),
+    ("finalizers", "[]string"),
+    ("ownerReferences", "[]v1.OwnerReference"),
+    ("managedFields", "[]v1.ManagedFieldsEntry"),
+    ("generation", "int64"),
+];
+
+/// Checks the JSON types of metadata, and removes nulls.
+///
+/// # Errors
+/// 400 for the first member of the wrong type.
+pub(crate) fn check_types(object: &mut Value<'_>) -> Result<(), Status> {
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
+        return Ok(());
+    };
+    metadata.retain(|_, value| !value.is_null());
+    for (field, expected) in TYPES {
+        let Some(value) = metadata.get(field) else {
+            continue;
+        };
+        let fault = match (expected, value) {
+            ("string", Value::String(_)) | ("int64", Value::Number(_)) => None,
+            ("map[string]string", Value::Object(members)) => members
+                .iter()
+                .find(|(_, value)| !matches!(value, Value::String(_)))
+                .map(|(_, value)| (super::shape::type_name(value), "string")),
+            ("[]string", Value::Array(items)) => items
+                .iter()
+                .find(|value| !matches!(value, Value::String(_)))
+                .map(|value| (super::shape::type_name(value), "string")),
+            ("[]v1.OwnerReference" | "[]v1.ManagedFieldsEntry", Value::Array(items)) => items
+                .iter()
+                .find(|value| !matches!(value, Value::Object(_)))
+                .map(|value| {
+                    (
+                        super::shape::type_name(value),
+                        expected.trim_start_matches("[]"),
+                    )
+                }),
+            (_, value) => Some((super::shape::type_name(value), expected)),
+        };
+        if let Some((found, expected)) = fault {
+            return Err(Status::bad_request(format!(
+                "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{field} of type {expected}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the body's namespace and name fit the URL's, and fills the namespace.
+///
+/// # Errors
+/// 400 when they differ.
+pub(crate) fn fit_path(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), Status> {
+    let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
+        return Ok(());
+    };
+    let given = metadata
+        .get("namespace")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if call.resource.namespaced {
+        if !given.is_empty() && given != call.path.namespace {
+            return Err(Status::bad_request(format!(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )));
+        }
+        metadata.insert("namespace", call.path.namespace.clone());
+    } else if !given.is_empty() {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    } else {
+        metadata.remove("namespace");
+    }
+    Ok(())
+}
+
+/// Faults of metadata.
+pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'_>>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let Some(metadata) = object.get("metadata").and_then(Value::as_object) else {
+        return causes;
+    };
+    if old.is_none() {
+        name(call, metadata, &mut causes);
+    }
+    let before = old
+        .and_then(|old| old.get("metadata"))
+        .and_then(Value::as_object);
+    let changed =
+        |field: &str| before.is_none_or(|before| before.get(field) != metadata.get(field));
+    if changed("labels") {
+        labels(metadata, &mut causes);
+    }
+    if changed("annotations") {
+        annotations(metadata, &mut causes);
+    }
+    if changed("ownerReferences") {
+        owner_references(metadata, &mut causes);
+    }
+    if changed("finalizers") {
+        finalizers(metadata, before, &mut causes);
+    }
+    causes
+}
+
+fn name(call: &Call<'_>, metadata: &Object<'_>, causes: &mut Vec<Cause>) {
+    let name = metadata
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    if name.is_empty() {
+        causes.push(Cause::new(
+            "FieldValueRequired",
+            "metadata.name",
+            "Required value: name or generateName is required",
+        ));
+        return;
+    }
+    let why = match call.resource.behaviour {
+        Behaviour::Namespace => names::label_error(name),
+        _ => names::subdomain_error(name),
+    };
+    if let Some(why) = why {
+        causes.push(Cause::new(
+            "FieldValueInvalid",
+            "metadata.name",
+            format!("Invalid value: \"{name}\": {why}"),
+        ));
+    }
+}
+
+fn labels(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
+    let Some(labels) = metadata.get("labels").and_then(Value::as_object) else {
+        return;
+    };
+    for (key, value) in labels.iter() {
+        if let Some(why) = names::qualified_name_error(key) {
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                "metadata.labels",
+                format!("Invalid value: \"{key}\": {why}"),
+            ));
+        }
+        let value = value.as_str().unwrap_or_default();
+        if let Some(why) = names::label_value_error(value) {
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                "metadata.labels",
+                format!("Invalid value: \"{value}\": {why}"),
+            ));
+        }
+    }
+}
+
+/// Largest size of all annotations together, in bytes.
+const ANNOTATIONS: usize = 256 * 1024;
+
+fn annotations(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
+    let Some(annotations) = metadata.get("annotations").and_then(Value::as_object) else {
+        return;
+    };
+    let mut size = 0;
+    for (key, value) in annotations.iter() {
+        size += key.len() + value.as_str().map_or(0, str::len);
+        if let Some(why) = names::qualified_name_error(&key.to_lowercase()) {
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                "metadata.annotations",
+                format!("Invalid value: \"{key}\": {why}"),
+            ));
+        }
+    }
+    if size > ANNOTATIONS {
+        causes.push(Cause::new(
+            "FieldValueTooLong",
+            "metadata.annotations",
+            format!("Too long: may not be more than {ANNOTATIONS} bytes"),
+        ));
+    }
+}
+
+fn owner_references(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
+    let references = metadata
+        .get("ownerReferences")
+        .and_then(Value::as_array)
+        .unwrap_or_default();
+    let mut controllers = 0;
+    for (index, reference) in references.iter().enumerate() {
+        let text = |field: &str| {
+            reference
+                .get(field)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        for (field, what) in [
+            ("apiVersion", "version"),
+            ("kind", "kind"),
+            ("name", "name"),
+            ("uid", "uid"),
+        ] {
+            if text(field).is_empty() {
+                causes.push(Cause::new(
+                    "FieldValueInvalid",
+                    format!("metadata.ownerReferences[{index}].{field}"),
+                    format!("Invalid value: \"\": {what} must not be empty"),
+                ));
+            }
+        }
+        if reference.get("controller").and_then(Value::as_bool) == Some(true) {
+            controllers += 1;
+        }
+    }
+    if controllers > 1 {
+        causes.push(Cause::new(
+            "FieldValueInvalid",
+            "metadata.ownerReferences",
+            "Invalid value: \"\": Only one reference can have Controller set to true. Found \"true\" in more than one reference",
+        ));
+    }
+}
+
+fn finalizers(metadata: &Object<'_>, before: Option<&Object<'_>>, causes: &mut Vec<Cause>) {
+    let list = |metadata: &Object<'_>| -> Vec<String> {
+        let items = metadata
+            .get("finalizers")
+            .and_then(Value::as_array)
+            .unwrap_or_default();
+        items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
+    let now = list(metadata);
+    for (index, finalizer) in now.iter().enumerate() {
+        if let Some(why) = names::qualified_name_error(finalizer) {
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                format!("metadata.finalizers[{index}]"),
+                format!("Invalid value: \"{finalizer}\": {why}"),
+            ));
+        }
+    }
+    if let Some(before) = before
+        && before.get("deletionTimestamp").is_some()
+    {
+        let known = list(before);
+        let added: Vec<String> = now
+            .iter()
+            .filter(|finalizer| !known.contains(finalizer))
+            .map(|finalizer| format!("{finalizer:?}"))
+            .collect();
+        if !added.is_empty() {
+            causes.push(Cause::new(
+                "FieldValueForbidden",
+                "metadata.finalizers",
+                format!(
+                    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                    added.join(", ")
+                ),
+            ));
+        }
+    }
+}

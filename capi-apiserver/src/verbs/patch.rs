@@ -1,0 +1,171 @@
+//! PATCH of an object: the patch types, each computed on the stored object.
+
+use crate::{
+    json::{self, Value},
+    patch as patches,
+    reply::Reply,
+    server::Call,
+    status::{Cause, Status},
+};
+
+use super::{fields, shape, update};
+
+pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
+pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
+pub(crate) const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
+pub(crate) const APPLY_YAML: &str = "application/apply-patch+yaml";
+pub(crate) const APPLY_CBOR: &str = "application/apply-patch+cbor";
+
+pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
+    let media_type = shape::media_type(&call.request.content_type);
+    if media_type == APPLY_YAML {
+        return apply(call);
+    }
+    let custom = call.resource.is_custom();
+    if !matches!(media_type, JSON_PATCH | MERGE_PATCH)
+        && (custom || media_type != STRATEGIC_MERGE_PATCH)
+    {
+        return Err(Status::unsupported_media_type(if custom {
+            &[JSON_PATCH, MERGE_PATCH, APPLY_YAML, APPLY_CBOR]
+        } else {
+            &[
+                JSON_PATCH,
+                MERGE_PATCH,
+                STRATEGIC_MERGE_PATCH,
+                APPLY_YAML,
+                APPLY_CBOR,
+            ]
+        }));
+    }
+    if call.options.force {
+        let cause = Cause::new(
+            "FieldValueForbidden",
+            "force",
+            "Forbidden: may not be specified for non-apply patch",
+        );
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "PatchOptions",
+            "",
+            vec![cause],
+        ));
+    }
+    let document = json::parse(&call.request.body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let key = call.key();
+    let Some(stored) = call.server.store.get(call.resource.collection, &key) else {
+        return Err(call.not_found());
+    };
+    let encoded = shape::to_version(call, &stored.bytes)?;
+    let old = json::parse(&encoded)
+        .map_err(|error| Status::internal(error.to_string()))?
+        .value;
+    let mut new = old.clone();
+    apply_patch(media_type, &mut new, document.value)?;
+    let name = crate::object::name(&new).to_owned();
+    shape::check_type(call, &mut new)?;
+    if name != call.path.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.path.name
+        )));
+    }
+    super::metadata::fit_path(call, &mut new)?;
+    let warnings = shape::prune_and_default(call, &mut new, &document.duplicates)?;
+    update::change(
+        call,
+        &key,
+        &stored,
+        &old,
+        new,
+        warnings,
+        fields::Writer::Update,
+    )
+}
+
+/// Server-side apply: creates the object when it is not there.
+fn apply(call: &Call<'_>) -> Result<Reply, Status> {
+    if call.options.field_manager.is_none() {
+        let cause = Cause::new(
+            "FieldValueRequired",
+            "fieldManager",
+            "Required value: is required for apply patch",
+        );
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "PatchOptions",
+            "",
+            vec![cause],
+        ));
+    }
+    let (mut patch, duplicates) = read_configuration(&call.request.body)?;
+    shape::check_configuration(call, &mut patch)?;
+    let key = call.key();
+    let stored = call.server.store.get(call.resource.collection, &key);
+    let Some(stored) = stored else {
+        let uid = crate::object::uid(&patch);
+        if !uid.is_empty() {
+            return Err(Status::conflict(
+                call.group(),
+                call.plural(),
+                &call.path.name,
+                format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                ),
+            ));
+        }
+        if !call.path.subresource.is_empty() {
+            return Err(call.not_found());
+        }
+        let warnings = shape::unknown_fields(call, &mut patch.clone(), &duplicates)?;
+        let mut object = fields::apply(call, None, &patch)?.object;
+        shape::prune_and_default(call, &mut object, &[])?;
+        return super::create::insert(call, object, warnings, fields::Writer::Applied);
+    };
+    let warnings = shape::unknown_fields(call, &mut patch.clone(), &duplicates)?;
+    let encoded = shape::to_version(call, &stored.bytes)?;
+    let old = json::parse(&encoded)
+        .map_err(|error| Status::internal(error.to_string()))?
+        .value;
+    let mut new = fields::apply(call, Some(&old), &patch)?.object;
+    shape::prune_and_default(call, &mut new, &[])?;
+    update::change(
+        call,
+        &key,
+        &stored,
+        &old,
+        new,
+        warnings,
+        fields::Writer::Applied,
+    )
+}
+
+/// An applied configuration is JSON or YAML, whatever its content type says.
+fn read_configuration(body: &[u8]) -> Result<(Value<'_>, Vec<String>), Status> {
+    match json::parse(body) {
+        Ok(document) => Ok((document.value, document.duplicates)),
+        Err(_) => json::parse_yaml(body)
+            .map(|value| (value, Vec::new()))
+            .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}"))),
+    }
+}
+
+fn apply_patch<'v>(
+    media_type: &str,
+    object: &mut Value<'v>,
+    patch: Value<'v>,
+) -> Result<(), Status> {
+    match media_type {
+        MERGE_PATCH | STRATEGIC_MERGE_PATCH => {
+            if patch.as_object().is_none() {
+                return Err(Status::bad_request(format!(
+                    "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                    shape::type_name(&patch)
+                )));
+            }
+            patches::merge::merge(object, patch);
+            Ok(())
+        }
+        _ => Err(Status::unsupported_media_type(&[MERGE_PATCH])),
+    }
+}

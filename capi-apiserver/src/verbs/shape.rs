@@ -1,0 +1,370 @@
+//! From the body of a request to an object that may be stored: decoding, type, pruning,
+//! defaulting, admission, validation. Decides about the object alone, not about what is stored.
+
+use std::borrow::Cow;
+
+use crate::{
+    builtin,
+    hooks::{AdmissionRequest, Operation},
+    json::{self, Object, Value},
+    request::FieldValidation,
+    schema::FieldError,
+    server::Call,
+    status::{Cause, Status},
+};
+
+/// The media type of a header, without parameters.
+pub(crate) fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// Reads a body of JSON or YAML, whichever its content type says; repeated fields are reported.
+pub(crate) fn decode<'b>(
+    content_type: &str,
+    body: &'b [u8],
+) -> Result<(Value<'b>, Vec<String>), Status> {
+    match media_type(content_type) {
+        "" | "application/json" | "*/*" => {
+            let document =
+                json::parse(body).map_err(|error| Status::bad_request(error.to_string()))?;
+            Ok((document.value, document.duplicates))
+        }
+        "application/yaml" => Ok((
+            json::parse_yaml(body).map_err(|error| Status::bad_request(error.to_string()))?,
+            Vec::new(),
+        )),
+        _ => Err(Status::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+            "application/cbor",
+        ])),
+    }
+}
+
+/// Checks and fills `apiVersion` and `kind`, and that the body is an object with metadata.
+pub(crate) fn check_type(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), Status> {
+    let api_version = &call.version().api_version;
+    let kind = call.kind();
+    let Value::Object(members) = object else {
+        return Err(Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            type_name(object)
+        )));
+    };
+    let given = |field: &str| {
+        members
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let (given_version, given_kind) = (given("apiVersion"), given("kind"));
+    if call.resource.is_custom() {
+        if given_kind.is_empty() {
+            return Err(Status::bad_request(
+                "Object 'Kind' is missing in the body of the request",
+            ));
+        }
+        if given_version.is_empty() {
+            return Err(Status::bad_request(
+                "Object 'apiVersion' is missing in the body of the request",
+            ));
+        }
+    }
+    let wrong_version = !given_version.is_empty() && given_version != *api_version;
+    let wrong_kind = !given_kind.is_empty() && given_kind != kind;
+    if wrong_version || wrong_kind {
+        let (group, version) = crate::registry::split_api_version(if wrong_version {
+            &given_version
+        } else {
+            api_version
+        });
+        let found = if given_kind.is_empty() {
+            kind
+        } else {
+            &given_kind
+        };
+        return Err(Status::bad_request(if wrong_version && !wrong_kind {
+            format!(
+                "the API version in the data ({given_version}) does not match the expected API version ({api_version})"
+            )
+        } else {
+            let (expected_group, expected_version) =
+                crate::registry::split_api_version(api_version);
+            format!(
+                "{found} in version \"{version}\" cannot be handled as a {kind}: converting ({group}.{found}) to ({expected_group}.{kind}): unknown conversion; expected {expected_version}"
+            )
+        }));
+    }
+    members.insert("apiVersion", api_version.clone());
+    members.insert("kind", kind.to_owned());
+    match members.get("metadata") {
+        None | Some(Value::Null) => {
+            members.insert("metadata", Object::new());
+        }
+        Some(Value::Object(_)) => {}
+        Some(other) => {
+            return Err(Status::bad_request(format!(
+                "json: cannot unmarshal {} into Go struct field ObjectMeta.metadata of type v1.ObjectMeta",
+                type_name(other)
+            )));
+        }
+    }
+    super::metadata::check_types(object)
+}
+
+pub(crate) fn type_name(value: &Value<'_>) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Checks an applied configuration against the URL. Its version is checked when it is applied.
+pub(crate) fn check_configuration(call: &Call<'_>, patch: &mut Value<'_>) -> Result<(), Status> {
+    let Value::Object(members) = patch else {
+        return Err(Status::bad_request(
+            "error decoding YAML: the configuration is no object",
+        ));
+    };
+    let text = |field: &str| {
+        members
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    if text("apiVersion").is_empty() {
+        return Err(Status::bad_request(
+            "Object 'apiVersion' is missing in the body of the request",
+        ));
+    }
+    let kind = text("kind");
+    if kind.is_empty() {
+        return Err(Status::bad_request(
+            "Object 'Kind' is missing in the body of the request",
+        ));
+    }
+    if kind != call.kind() {
+        return Err(Status::bad_request(format!(
+            "{kind} cannot be handled as a {}: the kind of the configuration is not that of the URL",
+            call.kind()
+        )));
+    }
+    if !matches!(members.get("metadata"), Some(Value::Object(_))) {
+        members.insert("metadata", Object::new());
+    }
+    super::metadata::check_types(patch)?;
+    let name = crate::object::name(patch);
+    if name.is_empty() {
+        patch.set_at(&["metadata", "name"], call.path.name.clone());
+    } else if name != call.path.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.path.name
+        )));
+    }
+    super::metadata::fit_path(call, patch)
+}
+
+/// Reports the fields of an applied configuration that its schema does not know.
+pub(crate) fn unknown_fields(
+    call: &Call<'_>,
+    patch: &mut Value<'_>,
+    duplicates: &[String],
+) -> Result<Vec<String>, Status> {
+    let unknown = if call.resource.is_custom() {
+        call.version().schema.prune(patch)
+    } else {
+        Vec::new()
+    };
+    report(call, &unknown, duplicates)
+}
+
+/// Prunes what the schema does not know and adds its defaults. Returns warnings.
+///
+/// # Errors
+/// 400 for unknown or repeated fields under strict field validation.
+pub(crate) fn prune_and_default<'v>(
+    call: &'v Call<'_>,
+    object: &mut Value<'v>,
+    duplicates: &[String],
+) -> Result<Vec<String>, Status> {
+    let unknown = if call.resource.is_custom() {
+        let schema = &call.version().schema;
+        let unknown = schema.prune(object);
+        schema.default(object);
+        unknown
+    } else {
+        builtin::default(call, object)
+    };
+    report(call, &unknown, duplicates)
+}
+
+fn report(
+    call: &Call<'_>,
+    unknown: &[String],
+    duplicates: &[String],
+) -> Result<Vec<String>, Status> {
+    let validation = call.options.field_validation;
+    if validation == FieldValidation::Ignore || (unknown.is_empty() && duplicates.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let texts: Vec<String> = duplicates
+        .iter()
+        .map(|path| format!("duplicate field \"{path}\""))
+        .chain(
+            unknown
+                .iter()
+                .map(|path| format!("unknown field \"{path}\"")),
+        )
+        .collect();
+    if validation == FieldValidation::Strict {
+        return Err(Status::bad_request(strict_message(call, &texts)));
+    }
+    Ok(texts)
+}
+
+fn strict_message(call: &Call<'_>, texts: &[String]) -> String {
+    let faults = texts.join(", ");
+    if call.request.method == http::Method::PATCH {
+        format!("strict decoding error: {faults}")
+    } else {
+        format!(
+            "{} in version \"{}\" cannot be handled as a {}: strict decoding error: {faults}",
+            call.kind(),
+            call.version().version,
+            call.kind()
+        )
+    }
+}
+
+fn admission<'a>(
+    call: &'a Call<'_>,
+    operation: Operation,
+    name: &'a str,
+    old: Option<&'a Value<'a>>,
+) -> AdmissionRequest<'a> {
+    AdmissionRequest {
+        operation,
+        api_version: &call.version().api_version,
+        kind: call.kind(),
+        resource: call.plural(),
+        subresource: &call.path.subresource,
+        namespace: &call.path.namespace,
+        name,
+        user: &call.request.user,
+        dry_run: call.options.dry_run,
+        old,
+    }
+}
+
+/// Asks the registered hooks to change the object.
+pub(crate) fn mutate(
+    call: &Call<'_>,
+    operation: Operation,
+    object: &mut Value<'_>,
+    old: Option<&Value<'_>>,
+) -> Result<(), Status> {
+    for hook in call.server.hooks.admission(&call.resource.qualified()) {
+        hook.mutate(&admission(call, operation, &call.path.name, old), object)?;
+    }
+    Ok(())
+}
+
+/// Asks the registered hooks to judge the object.
+pub(crate) fn admit(
+    call: &Call<'_>,
+    operation: Operation,
+    object: &Value<'_>,
+    old: Option<&Value<'_>>,
+) -> Result<(), Status> {
+    for hook in call.server.hooks.admission(&call.resource.qualified()) {
+        hook.validate(&admission(call, operation, &call.path.name, old), object)?;
+    }
+    Ok(())
+}
+
+/// Validates metadata and the object itself.
+///
+/// # Errors
+/// 422 with a cause for each field at fault.
+pub(crate) fn validate(
+    call: &Call<'_>,
+    object: &Value<'_>,
+    old: Option<&Value<'_>>,
+) -> Result<(), Status> {
+    let mut causes = super::metadata::validate(call, object, old);
+    if call.resource.is_custom() {
+        let schema = &call.version().schema;
+        let errors = match old {
+            Some(old) => schema.validate_update(object, old),
+            None => schema.validate(object),
+        };
+        causes.extend(errors.into_iter().map(cause));
+    } else {
+        causes.extend(builtin::validate(call, object, old));
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let name = crate::object::name(object);
+    Err(Status::invalid(call.group(), call.kind(), name, causes))
+}
+
+pub(crate) fn cause(error: FieldError) -> Cause {
+    Cause::new(error.kind.reason(), error.field, error.message)
+}
+
+/// A stored object in the version of the request.
+///
+/// # Errors
+/// 500 when the registered conversion fails.
+pub(crate) fn to_version<'b>(call: &Call<'_>, bytes: &'b [u8]) -> Result<Cow<'b, [u8]>, Status> {
+    convert(
+        call.server,
+        &call.resource,
+        bytes,
+        &call.version().api_version,
+    )
+}
+
+/// An object of a resource in another version.
+///
+/// # Errors
+/// 500 when the registered conversion fails.
+pub(crate) fn convert<'b>(
+    server: &crate::server::Server,
+    resource: &crate::registry::Resource,
+    bytes: &'b [u8],
+    to: &str,
+) -> Result<Cow<'b, [u8]>, Status> {
+    let from = crate::peek::at(bytes, &["apiVersion"])
+        .and_then(crate::peek::plain_string)
+        .unwrap_or_default();
+    if from == to {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    if resource.behaviour == crate::registry::Behaviour::Event {
+        return builtin::event::convert(bytes, to).map(Cow::Owned);
+    }
+    match server.hooks.conversion.get(&resource.qualified()) {
+        Some(hook) => hook.convert(bytes, to).map(Cow::Owned).map_err(|why| {
+            Status::internal(format!(
+                "conversion of {} from {from} to {to} failed: {why}",
+                resource.names.kind
+            ))
+        }),
+        None => {
+            let mut object = json::parse(bytes)
+                .map_err(|error| Status::internal(error.to_string()))?
+                .value;
+            object.set_at(&["apiVersion"], to.to_owned());
+            Ok(Cow::Owned(object.to_vec()))
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Subresources: status, scale, finalize.
+
+use std::sync::Arc;
+
+use crate::{
+    reply::Reply,
+    server::{Call, Server},
+    status::Status,
+};
+
+use super::{patch, read, update};
+
+pub(crate) fn answer(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Status> {
+    if call.path.name.is_empty() {
+        return Err(Status::no_such_resource());
+    }
+    match call.path.subresource.as_str() {
+        "status" if call.version().status => main(server, call),
+        "finalize" if call.plural() == "namespaces" => main(server, call),
+        _ => Err(Status::no_such_resource()),
+    }
+}
+
+/// A subresource that reads and writes the object itself.
+fn main(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Status> {
+    match call.request.method.as_str() {
+        "GET" | "HEAD" => read::get(call),
+        "PUT" => server.write(|| update::put(call)),
+        "PATCH" => server.write(|| patch::patch(call)),
+        _ => Err(Status::method_not_allowed()),
+    }
+}

@@ -1,0 +1,331 @@
+//! The provider's object at hand: its owners, whether it is paused, and its status on the way from
+//! what it is to what it should be, written once.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Cluster, Machine, annotations, labels},
+    plan::condition::{Conditions, Wanted, types},
+    provider::{Again, ErrorClass, Progress, ProviderError, ProviderKind, StatusFields, Wait},
+    runtime::{Error, Object, ObjectKey, Outcome, ResourceType, Runtime, merge_diff},
+};
+
+/// A provider that waits for an event is looked at all the same after this time.
+const SLOW_LOOK: Duration = Duration::from_secs(15);
+/// A refused operation is tried again after this time: a person has to look first.
+const REFUSED_LOOK: Duration = Duration::from_secs(60);
+
+/// Group and version-independent kind of the core's objects.
+pub(crate) const CORE: &str = "cluster.x-k8s.io";
+
+/// What a reconcile of a provider's object works on.
+pub(crate) struct Subject<K> {
+    pub(crate) runtime: Runtime,
+    pub(crate) resource: ResourceType,
+    pub(crate) object: Arc<Object>,
+    pub(crate) typed: Arc<K>,
+    before: Value,
+    pub(crate) after: Value,
+    conditions: Conditions,
+}
+
+impl<K: ProviderKind> Subject<K> {
+    /// Reads the object of a key; `None` when it is gone.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        resource: &ResourceType,
+        key: &ObjectKey,
+    ) -> Result<Option<Self>, Error> {
+        let Some(object) = runtime.cache().store(resource).get(key) else {
+            return Ok(None);
+        };
+        let typed = object.decode::<K>()?;
+        let before = to_value(&*typed)?;
+        let list = match before.pointer("/status/conditions") {
+            Some(found) => serde_json::from_value(found.clone())
+                .map_err(|source| Error::decode(&key.to_string(), source))?,
+            None => Vec::new(),
+        };
+        let conditions = Conditions::new(list, object.generation(), runtime.clock().now());
+        Ok(Some(Self {
+            runtime: runtime.clone(),
+            resource: resource.clone(),
+            object,
+            typed,
+            after: before.clone(),
+            before,
+            conditions,
+        }))
+    }
+
+    pub(crate) fn key(&self) -> &ObjectKey {
+        self.object.key()
+    }
+
+    /// Continues with a newer state of the object, keeping what is wanted of the status.
+    pub(crate) fn renew(&mut self, object: Arc<Object>) -> Result<(), Error> {
+        self.typed = object.decode::<K>()?;
+        self.object = object;
+        self.before = to_value(&*self.typed)?;
+        if let Some(metadata) = self.before.get("metadata") {
+            self.after["metadata"] = metadata.clone();
+        }
+        if let Some(spec) = self.before.get("spec") {
+            self.after["spec"] = spec.clone();
+        }
+        Ok(())
+    }
+
+    /// The Cluster that the object's label names, if it exists.
+    pub(crate) fn cluster(&self) -> Result<Option<Arc<Cluster>>, Error> {
+        let Some(name) = self.object.label(labels::CLUSTER_NAME) else {
+            return Ok(None);
+        };
+        let store = self.runtime.cache().store(&Cluster::KIND.into());
+        store
+            .get(&self.key().sibling(name))
+            .map(|object| object.decode())
+            .transpose()
+    }
+
+    /// The Machine that owns the object, if it exists.
+    pub(crate) fn machine(&self) -> Result<Option<Arc<Machine>>, Error> {
+        let Some(owner) = self
+            .object
+            .owners()
+            .iter()
+            .find(|owner| owner.is(CORE, "Machine"))
+        else {
+            return Ok(None);
+        };
+        let store = self.runtime.cache().store(&Machine::KIND.into());
+        store
+            .get(&self.key().sibling(&owner.name))
+            .map(|object| object.decode())
+            .transpose()
+    }
+
+    /// Whether the Cluster or the object itself is paused; says so in the condition.
+    pub(crate) fn paused(&mut self, cluster: Option<&Cluster>) -> bool {
+        let by_cluster = cluster.is_some_and(|cluster| cluster.spec.paused == Some(true));
+        let by_object = self.has_annotation(annotations::PAUSED);
+        let mut why = Vec::new();
+        if by_cluster {
+            why.push("Cluster spec.paused is set to true".to_owned());
+        }
+        if by_object {
+            why.push(format!(
+                "{} has the cluster.x-k8s.io/paused annotation",
+                self.resource.kind()
+            ));
+        }
+        self.conditions.set(if why.is_empty() {
+            Wanted::is_false(types::PAUSED, "NotPaused")
+        } else {
+            Wanted::is_true(types::PAUSED, "Paused").message(why.join(", "))
+        });
+        by_cluster || by_object
+    }
+
+    pub(crate) fn has_annotation(&self, annotation: &str) -> bool {
+        self.before
+            .pointer("/metadata/annotations")
+            .is_some_and(|annotations| annotations.get(annotation).is_some())
+    }
+
+    pub(crate) fn is_provisioned(&self) -> bool {
+        let at = |path| self.before.pointer(path).and_then(Value::as_bool) == Some(true);
+        at("/status/initialization/provisioned") || at("/status/ready")
+    }
+
+    pub(crate) fn set_condition(&mut self, wanted: Wanted) {
+        self.conditions.set(wanted);
+    }
+
+    pub(crate) fn not_ready(&mut self, reason: &str, message: &str) {
+        self.set_condition(Wanted::is_false(types::READY, reason.to_owned()).message(message));
+    }
+
+    pub(crate) fn ready(&mut self) {
+        self.set_condition(Wanted::is_true(types::READY, "Ready"));
+    }
+
+    /// Sets a field of the status.
+    pub(crate) fn set_status(&mut self, field: &str, value: Value) {
+        self.after["status"][field] = value;
+    }
+
+    /// Sets status fields of the provider's own.
+    pub(crate) fn merge_status(&mut self, fields: StatusFields) {
+        for (field, value) in fields {
+            self.set_status(&field, value);
+        }
+    }
+
+    /// The finalizer is there, or is added: with the patch of `spec` when there is one, in one
+    /// write.
+    pub(crate) async fn write_spec(
+        &mut self,
+        finalizer: Option<&str>,
+        spec: StatusFields,
+    ) -> Result<(), Error> {
+        let mut wanted = self.before.clone();
+        for (field, value) in spec {
+            wanted["spec"][field] = value;
+        }
+        let mut patch = match self.diff(&wanted, "spec")? {
+            Some(spec) => json!({ "spec": spec }),
+            None => json!({}),
+        };
+        if let Some(finalizer) = finalizer
+            && !self.object.has_finalizer(finalizer)
+        {
+            let mut finalizers = self.object.finalizers().to_vec();
+            finalizers.push(finalizer.to_owned());
+            patch["metadata"] = json!({ "finalizers": finalizers });
+        }
+        if patch.as_object().is_some_and(serde_json::Map::is_empty) {
+            return Ok(());
+        }
+        patch["metadata"]["resourceVersion"] = json!(self.object.resource_version());
+        let writer = self.runtime.writer().clone();
+        let object = writer
+            .merge_patch(&self.resource, self.key(), &patch)
+            .await?;
+        self.renew(object)
+    }
+
+    /// Takes the finalizer away, after which the object may be gone.
+    pub(crate) async fn let_go(&self, finalizer: &str) -> Result<(), Error> {
+        if !self.object.has_finalizer(finalizer) {
+            return Ok(());
+        }
+        let kept: Vec<&String> = self
+            .object
+            .finalizers()
+            .iter()
+            .filter(|kept| *kept != finalizer)
+            .collect();
+        let patch = json!({ "metadata": {
+            "finalizers": kept,
+            "resourceVersion": self.object.resource_version(),
+        }});
+        let writer = self.runtime.writer();
+        match writer.merge_patch(&self.resource, self.key(), &patch).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Writes the status, once, if it changed.
+    pub(crate) async fn write_status(&mut self) -> Result<(), Error> {
+        if self.object.generation() > 0 {
+            self.set_status("observedGeneration", json!(self.object.generation()));
+        }
+        let list = serde_json::to_value(self.conditions.as_slice())
+            .map_err(|source| Error::decode("conditions", source))?;
+        self.set_status("conditions", list);
+        let wanted = self.after.clone();
+        let Some(status) = self.diff(&wanted, "status")? else {
+            return Ok(());
+        };
+        let mut patch = json!({ "status": status });
+        if patch["status"].get("conditions").is_some() {
+            patch["metadata"] = json!({ "resourceVersion": self.object.resource_version() });
+        }
+        let writer = self.runtime.writer().clone();
+        match writer
+            .merge_patch_status(&self.resource, self.key(), &patch)
+            .await
+        {
+            Ok(object) => self.renew(object),
+            // Nothing is lost: the object went while it was being described.
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a merge patch of one part must say so that the object becomes `wanted`, in fields that
+    /// the kind has; others are neither written nor touched.
+    fn diff(&self, wanted: &Value, part: &str) -> Result<Option<Value>, Error> {
+        let known: K = serde_json::from_value(wanted.clone())
+            .map_err(|source| Error::decode(&self.key().to_string(), source))?;
+        let wanted = to_value(&known)?;
+        let empty = json!({});
+        let before = self.before.get(part).unwrap_or(&empty);
+        Ok(merge_diff(before, wanted.get(part).unwrap_or(&empty)))
+    }
+
+    /// Turns a provider's wait or error into the `Ready` condition, and says when to come again.
+    /// An error that may pass by itself is returned, for the queue to back off.
+    pub(crate) async fn unready(
+        mut self,
+        answer: Result<Wait, ProviderError>,
+    ) -> Result<Outcome, Error> {
+        match answer {
+            Ok(wait) => {
+                self.not_ready(&wait.reason, &wait.message);
+                self.write_status().await?;
+                let after = match wait.again {
+                    Again::OnEvent => SLOW_LOOK,
+                    Again::After(after) => after,
+                };
+                Ok(Outcome::after(after).blocked_on(wait.on))
+            }
+            Err(error) => {
+                let message = error.full_message();
+                self.not_ready(error.reason(), &message);
+                if error.class() != ErrorClass::Transient {
+                    let writer = self.runtime.writer().clone();
+                    let reason = error.reason().to_owned();
+                    let known = self
+                        .before
+                        .pointer("/status/conditions")
+                        .is_some_and(|list| {
+                            list.as_array().into_iter().flatten().any(|condition| {
+                                condition["reason"] == reason.as_str()
+                                    && condition["message"] == message.as_str()
+                            })
+                        });
+                    if !known {
+                        writer
+                            .event(&self.resource, &self.object, true, &reason, &message)
+                            .await;
+                    }
+                }
+                self.write_status().await?;
+                match error.class() {
+                    ErrorClass::Transient => Err(error.into()),
+                    ErrorClass::Refused => Ok(Outcome::after(REFUSED_LOOK).blocked_on(message)),
+                    // Until the spec, or what it refers to, changes.
+                    ErrorClass::Invalid => Ok(Outcome::after(REFUSED_LOOK).blocked_on(message)),
+                    ErrorClass::Terminal => Ok(Outcome::done().blocked_on(message)),
+                }
+            }
+        }
+    }
+
+    /// Waiting for something that the core does.
+    pub(crate) async fn wait(
+        self,
+        on: &str,
+        reason: &'static str,
+        message: &str,
+    ) -> Result<Outcome, Error> {
+        let Progress::Waiting(wait) = Progress::<()>::waiting(on, reason, message) else {
+            return Ok(Outcome::done());
+        };
+        self.unready(Ok(wait)).await
+    }
+}
+
+fn to_value<K: ProviderKind>(typed: &K) -> Result<Value, Error> {
+    serde_json::to_value(typed).map_err(|source| Error::decode(&K::kind(&()), source))
+}
+
+/// `<kind>.<group>`, the name that most providers give their finalizers.
+pub(crate) fn conventional_finalizer<K: ProviderKind>() -> String {
+    format!("{}.{}", K::kind(&()).to_ascii_lowercase(), K::group(&()))
+}

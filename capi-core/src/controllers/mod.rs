@@ -1,0 +1,48 @@
+//! Controllers: one file a kind. They collect facts, ask a planner or a provider, and execute
+//! what it says. They never decide.
+//!
+//! # What a worker costs
+//!
+//! A worker machine on infrastructure that answers at once costs nine writes, Events apart:
+//!
+//! 1. `Machine` is created first, with finalizer, labels and its owner, and with references to the
+//!    two objects that follow. Their names are its name.
+//! 2. The bootstrap object and 3. the infrastructure machine are created with the Machine as their
+//!    controller from birth, so that nobody re-parents them. A crash in between leaves a Machine
+//!    whose objects are missing: the MachineSet's next reconcile creates them. For a Go controller
+//!    that meets them this is the state that it would have made itself.
+//! 4. The bootstrap provider's Secret and 5. the bootstrap object's status.
+//! 6. The infrastructure machine's identity with its finalizer, before anything is made outside,
+//!    and 7. its status.
+//! 8. `Machine.spec`: `dataSecretName` and `providerID` in one patch, and 9. `Machine.status`.
+//!
+//! For 8 and 9 to be one write each, the Machine controller writes at once when its Machine is at
+//! rest (nothing that was planned is still under way), and otherwise waits for a quiet moment: a
+//! state that has not changed for [`QUIET`] is written, one that changes sooner is not. Providers
+//! mounted in the same manager do not wait for 8: a host reads the bootstrap object itself.
+
+pub mod host;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    provider::{Bootstrap, Infrastructure},
+    runtime::Controller,
+};
+
+/// How long a state on the way must stand still before it is written.
+pub const QUIET: Duration = Duration::from_millis(250);
+
+/// The controllers that host an infrastructure provider.
+pub fn infrastructure<P: Infrastructure>(provider: P) -> Vec<Arc<dyn Controller>> {
+    let provider = Arc::new(provider);
+    vec![
+        Arc::new(host::InfraClusterHost::new(Arc::clone(&provider))),
+        Arc::new(host::InfraMachineHost::new(provider)),
+    ]
+}
+
+/// The controllers that host a bootstrap provider.
+pub fn bootstrap<P: Bootstrap>(provider: P) -> Vec<Arc<dyn Controller>> {
+    vec![Arc::new(host::BootstrapHost::new(Arc::new(provider)))]
+}

@@ -1,0 +1,3 @@
+//! What tests and simulations run against: providers that need no outside, faults, invariants.
+
+pub mod reference;
