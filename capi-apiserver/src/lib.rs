@@ -26,6 +26,7 @@ mod hooks;
 pub mod json;
 mod names;
 mod object;
+pub mod openapi;
 pub mod patch;
 mod peek;
 mod registry;

@@ -4,21 +4,11 @@
 //! It answers to <https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy>.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
 use super::element::PathElement;
 use super::set::FieldSet;
 use crate::json::{Object, Value};
 use crate::schema::{Kind, ListType, Schema};
-
-/// The metadata of every object, for merging.
-static OBJECT_META: LazyLock<Schema> = LazyLock::new(|| {
-    let text = include_str!("object_meta.json");
-    crate::json::parse(text.as_bytes())
-        .ok()
-        .and_then(|document| Schema::read(&document.value).ok())
-        .unwrap_or_default()
-});
 
 /// The type of a value.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +53,10 @@ impl<'s> Type<'s> {
             Self::Deduced => return (Some(Self::Deduced), false),
             Self::Atomic => return (Some(Self::Atomic), false),
             Self::Resource(_) if name == "metadata" => {
-                return (Some(Self::Schema(&OBJECT_META)), true);
+                return (
+                    Some(Self::Schema(crate::openapi::builtin::object_meta())),
+                    true,
+                );
             }
             Self::Resource(_) if matches!(name, "apiVersion" | "kind") => {
                 return (Some(Self::Atomic), true);

@@ -1,6 +1,23 @@
 //! JSON merge patch, RFC 7386.
 
-use crate::json::{Object, Value};
+use super::{PatchError, go_kind};
+use crate::json::{Document, Object, Value, parse};
+
+/// Reads the body of a request as a merge patch for an object, with the members it repeats.
+///
+/// # Errors
+/// [`PatchError::Malformed`] when the body is not a JSON object.
+pub fn read(body: &[u8]) -> Result<Document<'_>, PatchError> {
+    let document = parse(body).map_err(|error| PatchError::decoding(&error.message))?;
+    match &document.value {
+        Value::Object(_) => Ok(document),
+        Value::Null => Err(PatchError::Malformed("Invalid JSON Patch".to_owned())),
+        other => Err(PatchError::decoding(&format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            go_kind(other)
+        ))),
+    }
+}
 
 /// Merges a patch into a value: members of objects are merged, `null` removes, anything else
 /// replaces. Merging a second time changes nothing.

@@ -66,6 +66,18 @@ pub enum ListType {
     Map(Box<[Box<str>]>),
 }
 
+/// How a strategic merge patch treats a member: `x-kubernetes-patch-strategy` and
+/// `x-kubernetes-patch-merge-key`. Only built-in kinds have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MergeStrategy {
+    /// Whether lists are merged, by the key or as a set.
+    pub merges: bool,
+    /// Whether objects are replaced.
+    pub replaces: bool,
+    /// The member by which items of a list are told apart.
+    pub key: Option<Box<str>>,
+}
+
 /// What an object may hold beside its properties: `additionalProperties`.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Additional {
@@ -104,6 +116,7 @@ pub struct Schema {
     pub(crate) items: Option<Box<Schema>>,
     pub(crate) default: Option<Value<'static>>,
     pub(crate) list_type: Option<ListType>,
+    pub(crate) merge_strategy: Option<Box<MergeStrategy>>,
     pub(crate) checks: Option<Box<Checks>>,
     pub(crate) rules: Vec<RuleSource>,
     /// Which work is to be done somewhere in this schema, so that the rest is passed over.
@@ -194,6 +207,12 @@ impl Schema {
     #[must_use]
     pub fn list_type(&self) -> &ListType {
         self.list_type.as_ref().unwrap_or(&ListType::Atomic)
+    }
+
+    /// How a strategic merge patch treats a value of this schema.
+    #[must_use]
+    pub fn merge_strategy(&self) -> MergeStrategy {
+        self.merge_strategy.as_deref().cloned().unwrap_or_default()
     }
 
     /// Whether a map of this schema is replaced as a whole: `x-kubernetes-map-type: atomic`.

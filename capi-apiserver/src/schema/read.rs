@@ -1,7 +1,7 @@
 //! Reading a schema from the `openAPIV3Schema` of a CustomResourceDefinition.
 
 use super::format::Format;
-use super::{Additional, Checks, Kind, ListType, RuleSource, Schema};
+use super::{Additional, Checks, Kind, ListType, MergeStrategy, RuleSource, Schema};
 use crate::json::{Number, Value};
 use crate::schema::Path;
 
@@ -164,12 +164,25 @@ fn read(source: &Value<'_>, path: &Path<'_>) -> Result<Schema> {
             .filter(|default| !default.is_null())
             .map(|default| default.clone().into_owned()),
         list_type,
+        merge_strategy: read_merge_strategy(source, path)?,
         checks: read_checks(source, kind, path)?,
         rules: read_rules(source, path)?,
         within: super::Within::default(),
     };
     schema.sum_up();
     Ok(schema)
+}
+
+fn read_merge_strategy(source: &Value<'_>, path: &Path<'_>) -> Result<Option<Box<MergeStrategy>>> {
+    let Some(strategies) = text(source, "x-kubernetes-patch-strategy", path)? else {
+        return Ok(None);
+    };
+    let has = |name: &str| strategies.split(',').any(|strategy| strategy == name);
+    Ok(Some(Box::new(MergeStrategy {
+        merges: has("merge"),
+        replaces: has("replace"),
+        key: text(source, "x-kubernetes-patch-merge-key", path)?.map(Box::from),
+    })))
 }
 
 impl Schema {

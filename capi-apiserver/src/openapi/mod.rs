@@ -1,0 +1,4 @@
+//! OpenAPI documents: version 3 for each group and version, version 2 for everything, made from
+//! the schemas of CustomResourceDefinitions and the built-in ones.
+
+pub mod builtin;
