@@ -29,11 +29,6 @@ fn reference(name: &str) -> Value<'static> {
     Value::Object(object)
 }
 
-/// All definitions by name.
-pub(crate) fn definitions() -> &'static Object<'static> {
-    &DEFINITIONS
-}
-
 /// The schema of the metadata that every object has.
 pub(crate) fn object_meta() -> &'static Schema {
     &OBJECT_META
@@ -106,12 +101,12 @@ mod tests {
     #[test]
     fn every_reference_has_a_definition_and_every_kind_a_schema() {
         let text = include_str!("builtin.json");
-        assert!(definitions().len() > 100);
+        assert!(DEFINITIONS.len() > 100);
         for reference in text.split(PREFIX).skip(1) {
             let name = reference.split('"').next().unwrap();
-            assert!(definitions().contains_key(name), "{name}");
+            assert!(DEFINITIONS.contains_key(name), "{name}");
         }
-        for (name, definition) in definitions().iter() {
+        for (name, definition) in DEFINITIONS.iter() {
             Schema::read(&resolved(definition)).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }

@@ -168,6 +168,11 @@ impl FieldError {
         )
     }
 
+    /// A fault whose value is not shown.
+    pub(crate) fn without_value(kind: FieldErrorKind, path: &Path<'_>, detail: &str) -> Self {
+        Self::new(kind, path, None, detail)
+    }
+
     pub(crate) fn of_kind(
         kind: FieldErrorKind,
         path: &Path<'_>,

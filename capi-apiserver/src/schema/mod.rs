@@ -12,6 +12,7 @@ mod list;
 mod path;
 mod prune;
 mod read;
+mod rules;
 mod validate;
 
 use regex::Regex;
@@ -118,7 +119,7 @@ pub struct Schema {
     pub(crate) list_type: Option<ListType>,
     pub(crate) merge_strategy: Option<Box<MergeStrategy>>,
     pub(crate) checks: Option<Box<Checks>>,
-    pub(crate) rules: Vec<RuleSource>,
+    pub(crate) rules: Vec<rules::Rule>,
     /// Which work is to be done somewhere in this schema, so that the rest is passed over.
     pub(crate) within: Within,
 }

@@ -1,6 +1,7 @@
 //! Reading a schema from the `openAPIV3Schema` of a CustomResourceDefinition.
 
 use super::format::Format;
+use super::rules::Rule;
 use super::{Additional, Checks, Kind, ListType, MergeStrategy, RuleSource, Schema};
 use crate::json::{Number, Value};
 use crate::schema::Path;
@@ -189,7 +190,12 @@ impl Schema {
     fn sum_up(&mut self) {
         let mut within = super::Within {
             defaults: false,
-            rules: !self.rules.is_empty(),
+            rules: !self.rules.is_empty()
+                || self
+                    .checks
+                    .iter()
+                    .flat_map(|checks| &checks.all_of)
+                    .any(|nested| !nested.rules.is_empty()),
             unique_lists: matches!(self.list_type, Some(ListType::Set | ListType::Map(_))),
             embedded: self.embedded_resource,
         };
@@ -298,7 +304,7 @@ fn read_checks(
     })))
 }
 
-fn read_rules(source: &Value<'_>, path: &Path<'_>) -> Result<Vec<RuleSource>> {
+fn read_rules(source: &Value<'_>, path: &Path<'_>) -> Result<Vec<Rule>> {
     const NAME: &str = "x-kubernetes-validations";
     let owned = |rule: &Value<'_>, name: &str| -> Result<Option<String>> {
         Ok(text(rule, name, &path.field(NAME))?
@@ -308,14 +314,14 @@ fn read_rules(source: &Value<'_>, path: &Path<'_>) -> Result<Vec<RuleSource>> {
     list(source, NAME, path)?
         .iter()
         .map(|rule| {
-            Ok(RuleSource {
+            Ok(Rule::compile(RuleSource {
                 rule: owned(rule, "rule")?.unwrap_or_default(),
                 message: owned(rule, "message")?,
                 message_expression: owned(rule, "messageExpression")?,
                 reason: owned(rule, "reason")?,
                 field_path: owned(rule, "fieldPath")?,
                 optional_old_self: flag(rule, "optionalOldSelf", &path.field(NAME))?,
-            })
+            }))
         })
         .collect()
 }
