@@ -543,7 +543,9 @@ mod tests {
         for index in 0..8 {
             put(&store, things, &format!("k{index}"), Expect::Absent).expect("new");
         }
-        let late = store.subscribe(things, 0).expect("the reader has seen nothing yet");
+        let late = store
+            .subscribe(things, 0)
+            .expect("the reader has seen nothing yet");
         store.unsubscribe(late);
         assert_eq!(changes(&store, subscription).len(), 8);
         put(&store, things, "last", Expect::Absent).expect("new");
