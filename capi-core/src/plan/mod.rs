@@ -1,4 +1,4 @@
-//! Decisions: pure functions from facts to a [`Plan`](crate::plan::Plan).
+//! Decisions: pure functions from facts to a [`Plan`].
 //!
 //! A planner does no I/O, reads no clock, draws no random number and knows no Kubernetes crate. It
 //! is given facts, the time and, where it makes names, a [`Seed`](naming::Seed); it answers with
@@ -57,3 +57,5 @@ pub use action::{
 
 #[cfg(test)]
 mod set_tests;
+#[cfg(test)]
+mod upstream_tests;
