@@ -73,12 +73,17 @@ mod tokio_clock {
 
     impl TimeSource for Following {
         fn now(&self) -> Timestamp {
-            let passed = self.started.elapsed().mul_f64(self.speed);
-            self.epoch.checked_add(passed).unwrap_or(Timestamp::MAX)
+            let passed = self.started.elapsed().as_secs_f64() * self.speed;
+            jiff::SignedDuration::try_from_secs_f64(passed)
+                .ok()
+                .and_then(|passed| self.epoch.checked_add(passed).ok())
+                .unwrap_or(Timestamp::MAX)
         }
 
         fn sleep(&self, duration: Duration) -> Sleep {
-            Box::pin(tokio::time::sleep(duration.div_f64(self.speed)))
+            let seconds = duration.as_secs_f64() / self.speed;
+            let real = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+            Box::pin(tokio::time::sleep(real))
         }
     }
 

@@ -15,3 +15,5 @@ pub mod plan;
 pub mod provider;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -498,10 +498,13 @@ fn key_of(cluster: &str) -> Option<ObjectKey> {
 }
 
 fn workload_server(clock: &Clock) -> Result<ApiServer, ProviderError> {
-    ApiServer::builder().clock(clock.clone()).build().map_err(|error| {
-        ProviderError::invalid("WorkloadServer", "the workload cluster cannot be made")
-            .with_source(error)
-    })
+    ApiServer::builder()
+        .clock(clock.clone())
+        .build()
+        .map_err(|error| {
+            ProviderError::invalid("WorkloadServer", "the workload cluster cannot be made")
+                .with_source(error)
+        })
 }
 
 async fn create_node(client: &kube::Client, record: &MachineRecord) -> Result<(), ProviderError> {

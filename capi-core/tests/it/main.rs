@@ -1,0 +1,6 @@
+//! The whole of the SDK on the embedded API server.
+
+#![cfg(feature = "testing")]
+
+mod hosts;
+mod support;
