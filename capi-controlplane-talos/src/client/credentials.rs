@@ -1,0 +1,294 @@
+//! Who a client is for a node: a talosconfig's certificate, one made from the bundle's OS
+//! certificate authority, or nobody (maintenance mode).
+
+use std::{fmt, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use capi_core::{
+    clock::Clock,
+    pki::{CertificateAuthority, LeafRequest, PkiError, PrivateKey, Subject},
+};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::error::ClientError;
+use crate::tls;
+
+/// A role of the machine API, as the organization of a client certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Reading, reboot, shutdown, services, etcd snapshots.
+    Operator,
+    /// Reading what is not secret.
+    Reader,
+    /// etcd snapshots only.
+    EtcdBackup,
+    /// May act for others through a node; nodes themselves use it.
+    Impersonator,
+}
+
+impl Role {
+    /// The role as it stands in a certificate.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "os:admin",
+            Self::Operator => "os:operator",
+            Self::Reader => "os:reader",
+            Self::EtcdBackup => "os:etcd:backup",
+            Self::Impersonator => "os:impersonator",
+        }
+    }
+
+    /// The role of a certificate's organization; `None` for one that is not known.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Admin,
+            Self::Operator,
+            Self::Reader,
+            Self::EtcdBackup,
+            Self::Impersonator,
+        ]
+        .into_iter()
+        .find(|role| role.as_str() == text)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Credentials of a client of the machine API.
+pub struct Credentials(Kind);
+
+enum Kind {
+    Mutual {
+        authorities: Vec<CertificateDer<'static>>,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    },
+    Maintenance,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Mutual { .. } => "Credentials(mutual TLS)",
+            Kind::Maintenance => "Credentials(maintenance mode)",
+        })
+    }
+}
+
+/// A talosconfig that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TalosconfigError {
+    /// Not YAML, or a field has the wrong type. The text is not repeated: it holds a key.
+    #[error("the talosconfig is not valid YAML of its kind (line {line}, column {column})")]
+    Syntax {
+        /// Line of the error, 1 the first; 0 unknown.
+        line: u64,
+        /// Column of the error.
+        column: u64,
+    },
+    /// The context that it names is not in it.
+    #[error("the talosconfig has no context {context:?}; set `context` to one of `contexts`")]
+    NoContext {
+        /// The context looked for.
+        context: String,
+    },
+    /// A certificate or key in it cannot be used.
+    #[error("the talosconfig's context {context:?} cannot be used")]
+    Crypto {
+        /// The context.
+        context: String,
+        /// Why.
+        #[source]
+        source: PkiError,
+    },
+}
+
+#[derive(Deserialize)]
+struct Talosconfig {
+    #[serde(default)]
+    context: String,
+    #[serde(default)]
+    contexts: std::collections::BTreeMap<String, TalosconfigContext>,
+}
+
+#[derive(Deserialize)]
+struct TalosconfigContext {
+    #[serde(default)]
+    ca: String,
+    #[serde(default)]
+    crt: String,
+    #[serde(default)]
+    key: String,
+}
+
+impl Credentials {
+    /// Credentials of the chosen context of a talosconfig (the content of the secret
+    /// `<cluster>-talosconfig`, key `talosconfig`).
+    ///
+    /// # Errors
+    /// When it is no talosconfig, its context is missing, or a certificate or key in it is broken.
+    pub fn from_talosconfig(text: &SecretString) -> Result<Self, TalosconfigError> {
+        let config: Talosconfig =
+            serde_saphyr::from_str(text.expose_secret()).map_err(|error| {
+                let at = error.location();
+                TalosconfigError::Syntax {
+                    line: at.as_ref().map_or(0, |at| at.line()),
+                    column: at.as_ref().map_or(0, |at| at.column()),
+                }
+            })?;
+        let context =
+            config
+                .contexts
+                .get(&config.context)
+                .ok_or_else(|| TalosconfigError::NoContext {
+                    context: config.context.clone(),
+                })?;
+        Self::from_context(context).map_err(|source| TalosconfigError::Crypto {
+            context: config.context.clone(),
+            source,
+        })
+    }
+
+    fn from_context(context: &TalosconfigContext) -> Result<Self, PkiError> {
+        let decode = |field: &'static str, text: &str| {
+            STANDARD
+                .decode(text.trim())
+                .ok()
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                .ok_or_else(|| PkiError::Malformed(format!("`{field}` is not base64 of PEM")))
+        };
+        let key = SecretString::from(decode("key", &context.key)?);
+        Ok(Self(Kind::Mutual {
+            authorities: tls::certificates(&decode("ca", &context.ca)?)?,
+            chain: tls::certificates(&decode("crt", &context.crt)?)?,
+            key: tls::private_key(&PrivateKey::from_pem(key.expose_secret())?),
+        }))
+    }
+
+    /// Makes a certificate of `role` from the OS certificate authority of a secrets bundle, valid
+    /// for a year from `clock`'s now.
+    ///
+    /// # Errors
+    /// When the operating system gives no randomness, or the authority cannot sign.
+    pub fn issue(
+        authority: &CertificateAuthority,
+        role: Role,
+        clock: &Clock,
+    ) -> Result<Self, PkiError> {
+        let subject = Subject::organization(role.as_str());
+        let issued = authority.issue(&LeafRequest::client(subject, clock.now()))?;
+        let (chain, key) = tls::identity(&issued);
+        Ok(Self(Kind::Mutual {
+            authorities: vec![tls::certificate(authority.certificate())],
+            chain,
+            key,
+        }))
+    }
+
+    /// Nobody, trusting whoever answers: the only way to reach a node in maintenance mode, which
+    /// has no certificate authority yet. Never use it for a node that has its configuration.
+    #[must_use]
+    pub fn danger_maintenance() -> Self {
+        Self(Kind::Maintenance)
+    }
+
+    /// TLS settings for a connection, judging certificates at `clock`'s time.
+    pub(crate) fn client_config(&self, clock: &Clock) -> Result<ClientConfig, ClientError> {
+        let provider = tls::provider();
+        let refused = |error: rustls::Error| PkiError::Malformed(error.to_string());
+        let builder = ClientConfig::builder_with_details(
+            provider.clone(),
+            Arc::new(tls::CertificateTime(clock.clone())),
+        )
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?;
+        let mut config = match &self.0 {
+            Kind::Mutual {
+                authorities,
+                chain,
+                key,
+            } => {
+                let mut roots = rustls::RootCertStore::empty();
+                for authority in authorities {
+                    roots.add(authority.clone()).map_err(refused)?;
+                }
+                builder
+                    .with_root_certificates(roots)
+                    .with_client_auth_cert(chain.clone(), key.clone_key())
+                    .map_err(refused)?
+            }
+            Kind::Maintenance => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+                .with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+}
+
+/// Accepts any certificate, but only from whoever holds its key.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,6 @@
+//! The client and the simulated nodes together: over memory in virtual time, and over sockets
+//! with Talos' own client.
+
+mod fixture;
+mod machine_api;
+mod peer;

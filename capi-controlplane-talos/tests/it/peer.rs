@@ -1,0 +1,1 @@
+//! Talos' own client library against the simulated nodes, over sockets of 127.0.0.1.
