@@ -38,6 +38,7 @@ mod server;
 mod service;
 mod status;
 mod storage;
+pub mod table;
 mod verbs;
 
 pub use audit::{Audit, Record};

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::element::PathElement;
 use super::set::FieldSet;
-use crate::json::{Object, Value};
+use crate::json::{Go, Object, Value};
 use crate::schema::{Kind, ListType, Schema};
 
 /// The type of a value.
@@ -744,65 +744,5 @@ fn unfit(kind: Type<'_>, item: &Value<'_>) -> String {
             )
         }
         _ => "associative list with keys may not have non-map elements".to_owned(),
-    }
-}
-
-/// A value in the spelling that Go's formatting gives it, which upstream's messages show.
-struct Go<'v, 'a>(&'v Value<'a>);
-
-impl Go<'_, '_> {
-    const fn type_name(&self) -> &'static str {
-        match self.0 {
-            Value::Null => "<nil>",
-            Value::Bool(_) => "bool",
-            Value::Number(_) => "int64",
-            Value::String(_) => "string",
-            Value::Array(_) => "[]interface {}",
-            Value::Object(_) => "map[string]interface {}",
-        }
-    }
-
-    fn syntax(&self) -> String {
-        match self.0 {
-            Value::Null => "interface {}(nil)".to_owned(),
-            Value::String(text) => crate::schema::quote(text),
-            Value::Array(items) => {
-                let items: Vec<String> = items.iter().map(|item| Go(item).syntax()).collect();
-                format!("[]interface {{}}{{{}}}", items.join(", "))
-            }
-            Value::Object(object) => {
-                let members: Vec<String> = object
-                    .sorted()
-                    .into_iter()
-                    .map(|(name, member)| {
-                        format!("{}:{}", crate::schema::quote(name), Go(member).syntax())
-                    })
-                    .collect();
-                format!("map[string]interface {{}}{{{}}}", members.join(", "))
-            }
-            scalar => scalar.to_string(),
-        }
-    }
-}
-
-impl std::fmt::Display for Go<'_, '_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Value::Null => formatter.write_str("<nil>"),
-            Value::String(text) => formatter.write_str(text),
-            Value::Array(items) => {
-                let items: Vec<String> = items.iter().map(|item| Go(item).to_string()).collect();
-                write!(formatter, "[{}]", items.join(" "))
-            }
-            Value::Object(object) => {
-                let members: Vec<String> = object
-                    .sorted()
-                    .into_iter()
-                    .map(|(name, member)| format!("{name}:{}", Go(member)))
-                    .collect();
-                write!(formatter, "map[{}]", members.join(" "))
-            }
-            scalar => write!(formatter, "{scalar}"),
-        }
     }
 }

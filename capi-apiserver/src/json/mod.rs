@@ -5,6 +5,7 @@
 //! input unless an escape forces a copy, and objects are vectors in the order of the input.
 //! It never holds an opinion about schemas or Kubernetes.
 
+mod go;
 mod number;
 mod parse;
 mod write;
@@ -12,6 +13,7 @@ mod yaml;
 
 use std::borrow::Cow;
 
+pub(crate) use go::Go;
 pub use number::Number;
 pub use parse::{Document, MAX_DEPTH, ParseError, parse};
 pub use yaml::{YamlError, parse_yaml};
