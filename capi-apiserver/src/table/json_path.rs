@@ -160,7 +160,7 @@ fn follow<'v, 'a>(steps: &[Step], mut found: Vec<&'v Value<'a>>) -> Vec<&'v Valu
                 Step::Every => match value {
                     Value::Array(items) => next.extend(items),
                     Value::Object(object) => {
-                        next.extend(object.sorted().into_iter().map(|(_, member)| member))
+                        next.extend(object.sorted().into_iter().map(|(_, member)| member));
                     }
                     _ => {}
                 },

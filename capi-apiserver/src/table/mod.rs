@@ -175,16 +175,16 @@ pub fn age(time: Timestamp, now: Timestamp) -> String {
         _ => format!("{large}{unit}{small}{small_unit}"),
     };
     match seconds {
-        ..-1 => "<invalid>".to_owned(),
-        ..0 => "0s".to_owned(),
-        ..120 => format!("{seconds}s"),
-        ..600 => two(minutes, "m", seconds % 60, "s"),
-        ..10_800 => format!("{minutes}m"),
-        ..28_800 => two(hours, "h", minutes % 60, "m"),
-        ..172_800 => format!("{hours}h"),
-        ..691_200 => two(hours / 24, "d", hours % 24, "h"),
-        ..63_072_000 => format!("{}d", hours / 24),
-        ..252_288_000 => two(hours / 24 / 365, "y", hours / 24 % 365, "d"),
+        i64::MIN..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(hours / 24, "d", hours % 24, "h"),
+        691_200..63_072_000 => format!("{}d", hours / 24),
+        63_072_000..252_288_000 => two(hours / 24 / 365, "y", hours / 24 % 365, "d"),
         _ => format!("{}y", hours / 24 / 365),
     }
 }
@@ -286,9 +286,7 @@ mod tests {
             cells(
                 "",
                 "Node",
-                &format!(
-                    r#"{{"metadata":{{"name":"n","creationTimestamp":"2024-01-01T00:00:00Z","labels":{{"node-role.kubernetes.io/control-plane":""}}}},"spec":{{"unschedulable":true}},"status":{{"conditions":[{{"type":"Ready","status":"True"}}],"nodeInfo":{{"kubeletVersion":"v1.36.0"}},"addresses":[{{"type":"InternalIP","address":"10.0.0.1"}}]}}}}"#
-                )
+                r#"{"metadata":{"name":"n","creationTimestamp":"2024-01-01T00:00:00Z","labels":{"node-role.kubernetes.io/control-plane":""}},"spec":{"unschedulable":true},"status":{"conditions":[{"type":"Ready","status":"True"}],"nodeInfo":{"kubeletVersion":"v1.36.0"},"addresses":[{"type":"InternalIP","address":"10.0.0.1"}]}}"#
             ),
             r#"["n","Ready,SchedulingDisabled","control-plane","60s","v1.36.0","10.0.0.1","<none>","<unknown>","<unknown>","<unknown>"]"#
         );
