@@ -48,7 +48,6 @@ impl Authority {
 
 /// A machine configuration that a node accepted.
 pub(super) struct NodeConfig {
-    pub(super) text: String,
     pub(super) kind: Kind,
     pub(super) hostname: Option<String>,
     pub(super) os: Authority,
@@ -61,6 +60,8 @@ pub(super) struct NodeConfig {
     pub(super) plugin: Plugin,
     pub(super) kubelet_version: String,
     pub(super) names: Vec<String>,
+    /// Nodes wait for a cloud controller.
+    pub(super) external_cloud: bool,
 }
 
 impl NodeConfig {
@@ -128,7 +129,6 @@ impl NodeConfig {
                 .collect()
         };
         Ok(Self {
-            text: text.to_owned(),
             kind,
             hostname: reader
                 .root("/machine/network/hostname")
@@ -157,6 +157,10 @@ impl NodeConfig {
                 .unwrap_or("v0.0.0")
                 .to_owned(),
             names: strings("/machine/certSANs"),
+            external_cloud: reader
+                .root("/machine/kubelet/extraArgs/cloud-provider")
+                .or_else(|| reader.of_kind("KubeletConfig", "/extraArgs/cloud-provider"))
+                == Some("external"),
         })
     }
 }

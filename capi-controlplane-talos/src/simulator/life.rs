@@ -107,9 +107,22 @@ pub(super) async fn live(inner: Arc<Inner>, uuid: Arc<str>) {
             inner.network.close((address, KUBERNETES_API_PORT));
         }
         if next == Next::Halt {
+            watch_stopped(&inner, &uuid);
             inner.write(|state| state.nodes.get_mut(&*uuid).map(|node| node.power = None));
             return;
         }
+    }
+}
+
+/// Begins the watch over the Node of a machine that stops now, if it has one.
+pub(super) fn watch_stopped(inner: &Arc<Inner>, uuid: &str) {
+    let stopping = inner.read(|state| {
+        let node = state.nodes.get(uuid).filter(|node| node.is_on())?;
+        Some((node.boots, node.cluster()?, node.boot.hostname.clone()))
+    });
+    if let Some((boots, key, name)) = stopping {
+        let watch = kubernetes::watch_stopped(inner.clone(), uuid.to_owned(), boots, key, name);
+        tokio::spawn(watch);
     }
 }
 

@@ -36,6 +36,7 @@ use tokio::{io::DuplexStream, sync::watch};
 use self::state::{Boot, Disk, Inner, Node};
 use crate::client::{BoxedStream, Connector, Endpoint, MACHINE_API_PORT, MachineStage};
 
+pub use kubernetes::KubernetesService;
 pub use options::{CallFault, FaultPlan, Latencies, NetworkPlugin, Options};
 pub use seed::{MachineFacts, Seed};
 
@@ -162,17 +163,29 @@ impl Datacenter {
         });
     }
 
-    /// Cuts a machine's power. Returns whether it was on.
+    /// Cuts a machine's power. Returns whether it was on. After a while its Node is seen to be
+    /// stale.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn power_off(&self, uuid: &str) -> bool {
-        self.inner.power_off(&uuid.to_ascii_lowercase())
+        let uuid = uuid.to_ascii_lowercase();
+        life::watch_stopped(&self.inner, &uuid);
+        self.inner.power_off(&uuid)
     }
 
     /// Cuts a machine's power and deletes its disk. Returns whether there was such a machine.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn destroy(&self, uuid: &str) -> bool {
-        let uuid = uuid.to_ascii_lowercase();
-        self.inner.power_off(&uuid);
+        let was_there = self
+            .inner
+            .read(|state| state.nodes.contains_key(&uuid.to_ascii_lowercase()));
+        self.power_off(uuid);
         self.inner
-            .write(|state| state.nodes.remove(&uuid).is_some())
+            .write(|state| state.nodes.remove(&uuid.to_ascii_lowercase()));
+        was_there
     }
 
     /// The addresses a guest agent would report: those of a machine that is on and has come so
@@ -218,6 +231,13 @@ impl Datacenter {
     #[must_use]
     pub fn connector(&self) -> Arc<dyn Connector> {
         Arc::new(Memory(self.inner.clone()))
+    }
+
+    /// The Kubernetes API at a cluster's endpoint, without sockets and TLS, for a client in this
+    /// process. May be asked for at any time: it answers once a control plane node does.
+    #[must_use]
+    pub fn kubernetes(&self, host: impl Into<String>, port: u16) -> KubernetesService {
+        KubernetesService::new(self.inner.clone(), host.into(), port)
     }
 
     /// The hosts and ports that ports of 127.0.0.1 stand for. Empty without

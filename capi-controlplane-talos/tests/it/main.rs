@@ -2,5 +2,6 @@
 //! with Talos' own client.
 
 mod fixture;
+mod kubernetes;
 mod machine_api;
 mod peer;
