@@ -109,6 +109,10 @@ impl ApiServer {
         }
     }
 
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.server.clock.clone()
+    }
+
     /// The version of the last write, `resourceVersion` of a list made now.
     #[must_use]
     pub fn resource_version(&self) -> u64 {

@@ -23,6 +23,7 @@ mod discovery;
 mod entropy;
 mod gc;
 mod hooks;
+pub mod https;
 pub mod json;
 mod names;
 mod object;
