@@ -180,6 +180,26 @@ impl Builder {
         self
     }
 
+    /// Objects to begin with, as text: YAML or JSON, any number of documents.
+    pub fn manifest(mut self, text: &str) -> Self {
+        let mut document = String::new();
+        for line in text.lines().chain(["---"]) {
+            if line.trim_end() != "---" {
+                document.push_str(line);
+                document.push('\n');
+                continue;
+            }
+            match crate::json::parse_yaml(document.as_bytes()) {
+                Ok(object) if object.is_null() => {}
+                Ok(object) => self.objects.push(Ok(object.to_vec().into())),
+                Err(error) if document.trim().is_empty() => drop(error),
+                Err(error) => self.objects.push(Err(error.to_string())),
+            }
+            document.clear();
+        }
+        self
+    }
+
     /// Converts objects of a resource (`machines.cluster.x-k8s.io`) between its versions.
     pub fn conversion(mut self, resource: impl Into<String>, convert: impl Convert) -> Self {
         self.hooks

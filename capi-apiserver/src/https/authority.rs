@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
@@ -27,7 +27,9 @@ pub struct Authority {
 
 impl std::fmt::Debug for Authority {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Authority").field("certificate", &self.certificate).finish_non_exhaustive()
+        f.debug_struct("Authority")
+            .field("certificate", &self.certificate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -58,14 +60,22 @@ impl Authority {
         let key = KeyPair::generate().map_err(failed)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, common_name);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages =
-            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         params.not_before = time(now, -SKEW)?;
         params.not_after = time(now, 10 * VALIDITY)?;
         let certificate = params.self_signed(&key).map_err(failed)?;
-        Ok(Self { certificate: certificate.pem(), key: key.serialize_pem().into() })
+        Ok(Self {
+            certificate: certificate.pem(),
+            key: key.serialize_pem().into(),
+        })
     }
 
     /// An authority that exists, such as that of a cluster: certificate and private key in PEM.
@@ -74,7 +84,10 @@ impl Authority {
     /// # Errors
     /// [`HttpsError::Certificate`] when either is not what it should be.
     pub fn from_pem(certificate: &str, key: &SecretString) -> Result<Self, HttpsError> {
-        let authority = Self { certificate: certificate.to_owned(), key: key.clone() };
+        let authority = Self {
+            certificate: certificate.to_owned(),
+            key: key.clone(),
+        };
         authority.issuer()?;
         Ok(authority)
     }
@@ -87,7 +100,8 @@ impl Authority {
 
     fn issuer(&self) -> Result<Issuer<'static, KeyPair>, HttpsError> {
         // rcgen wants PKCS#8 or reads DER by its shape.
-        let der = PrivateKeyDer::from_pem_slice(self.key.expose_secret().as_bytes()).map_err(failed)?;
+        let der =
+            PrivateKeyDer::from_pem_slice(self.key.expose_secret().as_bytes()).map_err(failed)?;
         let key = KeyPair::try_from(&der).map_err(failed)?;
         Issuer::from_ca_cert_pem(&self.certificate, key).map_err(failed)
     }
@@ -95,10 +109,16 @@ impl Authority {
     fn issue(&self, mut params: CertificateParams, now: Timestamp) -> Result<Identity, HttpsError> {
         params.not_before = time(now, -SKEW)?;
         params.not_after = time(now, VALIDITY)?;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer()?).map_err(failed)?;
-        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem().into() })
+        Ok(Identity {
+            certificate: certificate.pem(),
+            key: key.serialize_pem().into(),
+        })
     }
 
     /// A client certificate for a user, valid for a year from `now`.
@@ -108,9 +128,17 @@ impl Authority {
     pub fn issue_client(&self, user: &User, now: Timestamp) -> Result<Identity, HttpsError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, user.name.as_str());
-        for group in user.groups.iter().filter(|group| *group != "system:authenticated") {
-            params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+        params
+            .distinguished_name
+            .push(DnType::CommonName, user.name.as_str());
+        for group in user
+            .groups
+            .iter()
+            .filter(|group| *group != "system:authenticated")
+        {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, group.as_str());
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(params, now)
@@ -123,7 +151,9 @@ impl Authority {
     pub fn issue_server(&self, names: &[String], now: Timestamp) -> Result<Identity, HttpsError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "kube-apiserver");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
             params.subject_alt_names.push(match name.parse::<IpAddr>() {
@@ -141,7 +171,9 @@ impl Authority {
 
 impl Identity {
     pub(super) fn chain(&self) -> Result<Vec<CertificateDer<'static>>, HttpsError> {
-        CertificateDer::pem_slice_iter(self.certificate.as_bytes()).collect::<Result<_, _>>().map_err(failed)
+        CertificateDer::pem_slice_iter(self.certificate.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(failed)
     }
 
     pub(super) fn key_der(&self) -> Result<PrivateKeyDer<'static>, HttpsError> {
@@ -154,8 +186,11 @@ pub(super) fn user(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let mut groups: Vec<String> =
-        subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
+    let mut groups: Vec<String> = subject
+        .iter_organization()
+        .filter_map(|group| group.as_str().ok())
+        .map(str::to_owned)
+        .collect();
     groups.push("system:authenticated".to_owned());
     Some(User { name, groups })
 }

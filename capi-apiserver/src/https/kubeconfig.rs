@@ -17,7 +17,12 @@ pub enum Credentials {
 
 /// A kubeconfig with one cluster, one user and one context of the given name. `server` is a URL.
 #[must_use]
-pub fn kubeconfig(name: &str, server: &str, authority: &str, credentials: &Credentials) -> SecretString {
+pub fn kubeconfig(
+    name: &str,
+    server: &str,
+    authority: &str,
+    credentials: &Credentials,
+) -> SecretString {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let user = match credentials {
         Credentials::Certificate(identity) => format!(

@@ -12,9 +12,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use rustls::{
-    RootCertStore, ServerConfig,
-    pki_types::UnixTime,
-    server::WebPkiClientVerifier,
+    RootCertStore, ServerConfig, pki_types::UnixTime, server::WebPkiClientVerifier,
     time_provider::TimeProvider,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -100,7 +98,11 @@ impl ApiServer {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             authority: None,
             identity: None,
-            names: vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "kubernetes.default.svc".to_owned()],
+            names: vec![
+                "localhost".to_owned(),
+                "127.0.0.1".to_owned(),
+                "kubernetes.default.svc".to_owned(),
+            ],
             tokens: Vec::new(),
             any_address: false,
         }
@@ -170,15 +172,27 @@ impl HttpsBuilder {
             None => authority.issue_server(&names, clock.now())?,
         };
         let config = tls(&authority, &identity, clock.clone())?;
-        let listen = |source| HttpsError::Listen { address: self.address, source };
+        let listen = |source| HttpsError::Listen {
+            address: self.address,
+            source,
+        };
         let listener = TcpListener::bind(self.address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let door = Arc::new(Door {
             service: self.server.service(),
-            tokens: self.tokens.iter().map(|(token, user)| (digest(token.expose_secret()), Arc::new(user.clone()))).collect(),
+            tokens: self
+                .tokens
+                .iter()
+                .map(|(token, user)| (digest(token.expose_secret()), Arc::new(user.clone())))
+                .collect(),
         });
         let task = tokio::spawn(accept(listener, TlsAcceptor::from(Arc::new(config)), door));
-        Ok(Https { address, authority, clock, task })
+        Ok(Https {
+            address,
+            authority,
+            clock,
+            task,
+        })
     }
 }
 
@@ -208,7 +222,12 @@ impl Https {
     pub fn kubeconfig(&self, user: &User) -> Result<SecretString, HttpsError> {
         let identity = self.authority.issue_client(user, self.clock.now())?;
         let credentials = Credentials::Certificate(identity);
-        Ok(kubeconfig("capi", &self.url(), self.authority.certificate(), &credentials))
+        Ok(kubeconfig(
+            "capi",
+            &self.url(),
+            self.authority.certificate(),
+            &credentials,
+        ))
     }
 }
 
@@ -229,7 +248,11 @@ impl TimeProvider for Now {
     }
 }
 
-fn tls(authority: &Authority, identity: &Identity, clock: Arc<dyn Clock>) -> Result<ServerConfig, HttpsError> {
+fn tls(
+    authority: &Authority,
+    identity: &Identity,
+    clock: Arc<dyn Clock>,
+) -> Result<ServerConfig, HttpsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(authority.certificate_der()?)?;
@@ -259,13 +282,20 @@ struct Door {
 
 impl Door {
     fn token<B>(&self, request: &Request<B>) -> Option<Arc<User>> {
-        let value = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+        let value = request
+            .headers()
+            .get(header::AUTHORIZATION)?
+            .to_str()
+            .ok()?;
         let (scheme, token) = value.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") {
             return None;
         }
         let given = digest(token.trim());
-        self.tokens.iter().find(|(known, _)| *known == given).map(|(_, user)| user.clone())
+        self.tokens
+            .iter()
+            .find(|(known, _)| *known == given)
+            .map(|(_, user)| user.clone())
     }
 
     async fn answer(
@@ -275,9 +305,10 @@ impl Door {
     ) -> Result<Response<Body>, Infallible> {
         let user = match certified.or_else(|| self.token(&request)) {
             Some(user) => user,
-            None if PUBLIC.contains(&request.uri().path()) => {
-                Arc::new(User { name: "system:anonymous".to_owned(), groups: vec!["system:unauthenticated".to_owned()] })
-            }
+            None if PUBLIC.contains(&request.uri().path()) => Arc::new(User {
+                name: "system:anonymous".to_owned(),
+                groups: vec!["system:unauthenticated".to_owned()],
+            }),
             None => return Ok(Reply::failure(&Status::unauthorized()).into_response()),
         };
         request.extensions_mut().insert(user);
@@ -315,10 +346,18 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, door: Arc<Door>) {
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
     let (_, session) = stream.get_ref();
-    let user = session.peer_certificates().and_then(<[_]>::first).and_then(authority::user).map(Arc::new);
-    let service = hyper::service::service_fn(move |request| door.clone().answer(request, user.clone()));
+    let user = session
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .and_then(authority::user)
+        .map(Arc::new);
+    let service =
+        hyper::service::service_fn(move |request| door.clone().answer(request, user.clone()));
     let server = auto::Builder::new(TokioExecutor::new());
-    if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+    if let Err(error) = server
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await
+    {
         tracing::debug!(error, "a connection ended early");
     }
 }

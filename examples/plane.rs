@@ -1,0 +1,112 @@
+//! A management plane to try things on: the embedded Kubernetes API server on a loopback address,
+//! with the definitions of Cluster API and of our providers installed. Idle until something is
+//! applied; ends on Ctrl-C.
+//!
+//! ```sh
+//! cargo run --example plane -- --dir /tmp/plane &
+//! export KUBECONFIG=/tmp/plane/kubeconfig
+//! kubectl get crds
+//! ```
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufWriter, Write},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::Mutex,
+};
+
+use capi_core::embedded::{ApiServer, Audit, Record, User, https::Https};
+use clap::Parser;
+use secrecy::ExposeSecret;
+
+type Error = Box<dyn std::error::Error>;
+
+/// An embedded management plane on a loopback address.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Directory for `kubeconfig` and `audit.jsonl`; made when it is absent.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Allow an address that other machines reach.
+    #[arg(long)]
+    allow_any_address: bool,
+    /// Files of more CustomResourceDefinitions, YAML or JSON, any number of documents each.
+    #[arg(long, num_args = 1..)]
+    crds: Vec<PathBuf>,
+    /// Leave out the definitions of Cluster API and of our providers.
+    #[arg(long)]
+    no_default_crds: bool,
+}
+
+/// Writes a line of JSON for each request.
+#[derive(Debug)]
+struct AuditLog(Mutex<BufWriter<File>>);
+
+impl Audit for AuditLog {
+    fn record(&self, record: &Record<'_>) {
+        let Ok(mut file) = self.0.lock() else { return };
+        let written = serde_json::to_writer(&mut *file, record)
+            .map_err(std::io::Error::from)
+            .and_then(|()| file.write_all(b"\n"))
+            .and_then(|()| file.flush());
+        if let Err(error) = written {
+            tracing::warn!(%error, "a request is missing in the audit log");
+        }
+    }
+}
+
+async fn start(options: &Options) -> Result<Https, Error> {
+    std::fs::create_dir_all(&options.dir)?;
+    let audit = File::create(options.dir.join("audit.jsonl"))?;
+    let mut builder = ApiServer::builder().audit(AuditLog(Mutex::new(BufWriter::new(audit))));
+    if !options.no_default_crds {
+        let ours = capi_core::api::crds()
+            .into_iter()
+            .chain(capi_provider_proxmox::api::crds())
+            .chain(capi_bootstrap_talos::api::crds())
+            .chain(capi_controlplane_talos::api::crds());
+        for definition in ours {
+            builder = builder.crd(definition);
+        }
+    }
+    for path in &options.crds {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        builder = builder.manifest(&text);
+    }
+    let mut https = builder.build()?.https().listen(options.listen);
+    if options.allow_any_address {
+        https = https.allow_any_address();
+    }
+    let https = https.start().await?;
+    let kubeconfig = https.kubeconfig(&User::admin())?;
+    let path = options.dir.join("kubeconfig");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)?;
+    file.write_all(kubeconfig.expose_secret().as_bytes())?;
+    println!("serving at {}", https.url());
+    println!("KUBECONFIG={}", path.display());
+    Ok(https)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let options = Options::parse();
+    let https = start(&options).await?;
+    tokio::signal::ctrl_c().await?;
+    drop(https);
+    Ok(())
+}
