@@ -210,10 +210,7 @@ impl Server {
     }
 
     /// Runs one write with its consequences, while no other runs.
-    pub(crate) fn write<T>(
-        self: &Arc<Self>,
-        write: impl FnOnce() -> Result<T, Status>,
-    ) -> Result<T, Status> {
+    pub(crate) fn write<T>(&self, write: impl FnOnce() -> Result<T, Status>) -> Result<T, Status> {
         let _alone = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
         let result = write();
         crate::gc::settle(self);

@@ -18,15 +18,14 @@ use crate::{
     status::{Cause, Status},
 };
 
-/// Adds defaults. Returns the paths of unknown fields.
-pub(crate) fn default(call: &Call<'_>, object: &mut Value<'_>) -> Vec<String> {
+/// Adds defaults.
+pub(crate) fn default(call: &Call<'_>, object: &mut Value<'_>) {
     match call.resource.behaviour {
         Behaviour::Secret => secret::default(object),
         Behaviour::Pod => pod::default(object),
         Behaviour::CustomResourceDefinition => definition::default(object),
         _ => {}
     }
-    Vec::new()
 }
 
 /// Faults of the object besides its metadata.

@@ -1,6 +1,9 @@
 //! The resources that every server has. Data: what is special about each is in `crate::builtin`.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use super::{Behaviour, Names, Resource, Served, api_version};
 use crate::{schema::Schema, storage::Store};
@@ -208,21 +211,29 @@ const fn review(
     }
 }
 
+type Schemas = BTreeMap<(&'static str, &'static str, &'static str), Arc<Schema>>;
+
+/// Read once: schemas are data and the same in every server.
+static SCHEMAS: LazyLock<Schemas> = LazyLock::new(|| {
+    let kinds = ROWS.iter().flat_map(|row| {
+        row.versions
+            .iter()
+            .map(|(group, version)| (*group, *version, row.kind))
+    });
+    kinds
+        .map(|kind @ (group, version, name)| {
+            let schema = crate::openapi::builtin::schema(group, version, name).unwrap_or_default();
+            (kind, Arc::new(schema))
+        })
+        .collect()
+});
+
 /// The built-in resources, in a store.
 pub(crate) fn resources(store: &dyn Store) -> Vec<Resource> {
-    let open =
-        crate::json::parse(br#"{"type":"object","x-kubernetes-preserve-unknown-fields":true}"#);
-    let schema = open
-        .ok()
-        .and_then(|open| Schema::read(&open.value).ok())
-        .unwrap_or_default();
-    let schema = Arc::new(schema);
-    ROWS.iter()
-        .map(|row| resource(row, store, &schema))
-        .collect()
+    ROWS.iter().map(|row| resource(row, store)).collect()
 }
 
-fn resource(row: &Row, store: &dyn Store, schema: &Arc<Schema>) -> Resource {
+fn resource(row: &Row, store: &dyn Store) -> Resource {
     let owned = |texts: &[&str]| {
         texts
             .iter()
@@ -235,7 +246,10 @@ fn resource(row: &Row, store: &dyn Store, schema: &Arc<Schema>) -> Resource {
         api_version: api_version(group, version),
         status: row.status,
         scale: None,
-        schema: schema.clone(),
+        schema: SCHEMAS
+            .get(&(*group, *version, row.kind))
+            .cloned()
+            .unwrap_or_default(),
         columns: Vec::new(),
         selectable: owned(row.selectable),
         deprecated: None,

@@ -4,6 +4,7 @@
 pub(crate) mod negotiate;
 pub(crate) mod options;
 pub(crate) mod path;
+pub(crate) mod protobuf;
 
 use bytes::Bytes;
 

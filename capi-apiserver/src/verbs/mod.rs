@@ -8,6 +8,7 @@ pub(crate) mod list;
 pub(crate) mod metadata;
 pub(crate) mod patch;
 pub(crate) mod read;
+pub(crate) mod scale;
 pub(crate) mod shape;
 pub(crate) mod subresource;
 pub(crate) mod update;

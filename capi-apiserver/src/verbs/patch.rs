@@ -50,8 +50,6 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
             vec![cause],
         ));
     }
-    let document = json::parse(&call.request.body)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     let key = call.key();
     let Some(stored) = call.server.store.get(call.resource.collection, &key) else {
         return Err(call.not_found());
@@ -61,7 +59,7 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
         .map_err(|error| Status::internal(error.to_string()))?
         .value;
     let mut new = old.clone();
-    apply_patch(media_type, &mut new, document.value)?;
+    let duplicates = apply_patch(call, &mut new)?;
     let name = crate::object::name(&new).to_owned();
     shape::check_type(call, &mut new)?;
     if name != call.path.name {
@@ -71,7 +69,7 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
         )));
     }
     super::metadata::fit_path(call, &mut new)?;
-    let warnings = shape::prune_and_default(call, &mut new, &document.duplicates)?;
+    let warnings = shape::prune_and_default(call, &mut new, &duplicates)?;
     update::change(
         call,
         &key,
@@ -150,22 +148,36 @@ fn read_configuration(body: &[u8]) -> Result<(Value<'_>, Vec<String>), Status> {
     }
 }
 
-fn apply_patch<'v>(
-    media_type: &str,
-    object: &mut Value<'v>,
-    patch: Value<'v>,
-) -> Result<(), Status> {
-    match media_type {
-        MERGE_PATCH | STRATEGIC_MERGE_PATCH => {
-            if patch.as_object().is_none() {
-                return Err(Status::bad_request(format!(
-                    "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-                    shape::type_name(&patch)
-                )));
-            }
-            patches::merge::merge(object, patch);
-            Ok(())
+fn apply_patch<'v>(call: &'v Call<'_>, object: &mut Value<'v>) -> Result<Vec<String>, Status> {
+    let body = &call.request.body;
+    let media_type = shape::media_type(&call.request.content_type);
+    if media_type == JSON_PATCH {
+        patches::json_patch::apply(object, body).map_err(refused)?;
+        return Ok(Vec::new());
+    }
+    let document = json::parse(body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    if document.value.as_object().is_none() {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            shape::type_name(&document.value)
+        )));
+    }
+    if media_type == STRATEGIC_MERGE_PATCH {
+        patches::strategic::merge(Some(&call.version().schema), object, document.value)
+            .map_err(refused)?;
+    } else {
+        patches::merge::merge(object, document.value);
+    }
+    Ok(document.duplicates)
+}
+
+pub(crate) fn refused(error: patches::PatchError) -> Status {
+    match error {
+        patches::PatchError::Malformed(message) => Status::bad_request(message),
+        patches::PatchError::TooLarge(message) => {
+            Status::new(413, "RequestEntityTooLarge", message)
         }
-        _ => Err(Status::unsupported_media_type(&[MERGE_PATCH])),
+        patches::PatchError::DoesNotApply => Status::new(422, "Invalid", error.to_string()),
     }
 }

@@ -7,8 +7,8 @@ use crate::{
     builtin,
     hooks::{AdmissionRequest, Operation},
     json::{self, Object, Value},
-    request::FieldValidation,
-    schema::FieldError,
+    request::{FieldValidation, protobuf},
+    schema::{FieldError, FieldErrorKind},
     server::Call,
     status::{Cause, Status},
 };
@@ -33,6 +33,10 @@ pub(crate) fn decode<'b>(
             json::parse_yaml(body).map_err(|error| Status::bad_request(error.to_string()))?,
             Vec::new(),
         )),
+        protobuf::MEDIA_TYPE => {
+            let object = protobuf::decode(body).map_err(Status::bad_request)?;
+            Ok((object, Vec::new()))
+        }
         _ => Err(Status::unsupported_media_type(&[
             "application/json",
             "application/yaml",
@@ -177,11 +181,7 @@ pub(crate) fn unknown_fields(
     patch: &mut Value<'_>,
     duplicates: &[String],
 ) -> Result<Vec<String>, Status> {
-    let unknown = if call.resource.is_custom() {
-        call.version().schema.prune(patch)
-    } else {
-        Vec::new()
-    };
+    let unknown = call.version().schema.prune(patch);
     report(call, &unknown, duplicates)
 }
 
@@ -194,14 +194,13 @@ pub(crate) fn prune_and_default<'v>(
     object: &mut Value<'v>,
     duplicates: &[String],
 ) -> Result<Vec<String>, Status> {
-    let unknown = if call.resource.is_custom() {
-        let schema = &call.version().schema;
-        let unknown = schema.prune(object);
+    let schema = &call.version().schema;
+    let unknown = schema.prune(object);
+    if call.resource.is_custom() {
         schema.default(object);
-        unknown
     } else {
-        builtin::default(call, object)
-    };
+        builtin::default(call, object);
+    }
     report(call, &unknown, duplicates)
 }
 
@@ -299,14 +298,33 @@ pub(crate) fn validate(
     old: Option<&Value<'_>>,
 ) -> Result<(), Status> {
     let mut causes = super::metadata::validate(call, object, old);
+    let schema = &call.version().schema;
+    let errors = match old {
+        Some(old) => schema.validate_update(object, old),
+        None => schema.validate(object),
+    };
     if call.resource.is_custom() {
-        let schema = &call.version().schema;
-        let errors = match old {
-            Some(old) => schema.validate_update(object, old),
-            None => schema.validate(object),
-        };
+        let valid = errors.is_empty();
         causes.extend(errors.into_iter().map(cause));
+        if valid {
+            causes.extend(schema.check_rules(object, old).into_iter().map(cause));
+        }
     } else {
+        // Built-in kinds are decoded into types by the real server: what does not fit is no object.
+        if let Some(error) = errors
+            .iter()
+            .find(|error| error.kind == FieldErrorKind::TypeInvalid)
+        {
+            return Err(Status::bad_request(format!(
+                "{} in version \"{}\" cannot be handled as a {}: {}: {}",
+                call.kind(),
+                call.version().version,
+                call.kind(),
+                error.field,
+                error.message
+            )));
+        }
+        causes.extend(errors.into_iter().map(cause));
         causes.extend(builtin::validate(call, object, old));
     }
     if causes.is_empty() {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
+    builtin::budget,
+    registry::Behaviour,
     reply::Reply,
     server::{Call, Server},
     status::Status,
@@ -17,6 +19,16 @@ pub(crate) fn answer(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Sta
     match call.path.subresource.as_str() {
         "status" if call.version().status => main(server, call),
         "finalize" if call.plural() == "namespaces" => main(server, call),
+        "scale" => match &call.version().scale {
+            Some(scale) => super::scale::answer(server, call, scale),
+            None => Err(Status::no_such_resource()),
+        },
+        "eviction" if call.resource.behaviour == Behaviour::Pod => {
+            match call.request.method.as_str() {
+                "POST" => server.write(|| budget::evict(call)),
+                _ => Err(Status::method_not_allowed()),
+            }
+        }
         _ => Err(Status::no_such_resource()),
     }
 }
