@@ -13,6 +13,7 @@
 pub mod annotations;
 pub mod cluster;
 pub mod conditions;
+pub mod convert;
 #[cfg(feature = "schema")]
 pub mod crd;
 #[cfg(feature = "api")]
@@ -29,6 +30,7 @@ pub mod machine_health_check;
 pub mod machine_set;
 pub mod meta;
 pub mod topology;
+mod v1beta1;
 
 pub use cluster::*;
 pub use conditions::{Condition, ConditionStatus, V1Beta1Condition};
@@ -41,3 +43,4 @@ pub use machine_drain_rule::*;
 pub use machine_health_check::*;
 pub use machine_set::*;
 pub use meta::*;
+pub use v1beta1::conversions;

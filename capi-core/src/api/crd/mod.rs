@@ -12,10 +12,12 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 mod check;
+mod check_conversion;
 mod compare;
 mod samples;
 
 pub use check::{check_against, check_committed, check_type, complete, normal};
+pub use check_conversion::{check_conversion, meaning};
 pub use compare::{Difference, differences};
 pub use samples::{Samples, leaves, remainder};
 

@@ -57,7 +57,7 @@ impl Samples {
     fn value(&self, name: &str, schema: &Value, choice: Choice, counter: &mut i64) -> Value {
         *counter += 1;
         if let Some(example) = self.examples.get(name) {
-            return example.clone();
+            return known(example, schema);
         }
         if let Some(values) = schema.get("enum").and_then(Value::as_array) {
             let value = if choice == Choice::First {
@@ -136,6 +136,23 @@ impl Samples {
             Some((name.to_owned(), self.minimal(name, schema)))
         });
         Value::Object(properties.collect())
+    }
+}
+
+/// An example without the fields that the schema does not have.
+fn known(example: &Value, schema: &Value) -> Value {
+    match (example, schema.get("properties")) {
+        (Value::Object(example), Some(properties)) => {
+            let fields = example
+                .iter()
+                .filter(|(name, _)| properties.get(name.as_str()).is_some());
+            Value::Object(
+                fields
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect(),
+            )
+        }
+        _ => example.clone(),
     }
 }
 
