@@ -3,8 +3,10 @@
 //! Every type is the version that is stored (v1beta1); objects in v1alpha3 are converted to it.
 
 mod config;
+mod v1alpha3;
 
 pub use config::*;
+pub use v1alpha3::conversions;
 
 /// The CustomResourceDefinitions of the kinds of this crate, with all served versions.
 ///

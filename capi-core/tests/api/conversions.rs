@@ -218,6 +218,12 @@ fn a_pool_of_a_subnet_becomes_a_range_and_is_given_back_while_it_says_the_same()
         older["spec"]
     );
     hub["spec"]["gateway"] = "10.0.0.254".into();
+    let changed = json!({ "subnet": "10.0.0.7/24", "gateway": "10.0.0.254" });
+    assert_eq!(
+        convert(hub.clone(), "ipam.cluster.x-k8s.io/v1alpha1")["spec"],
+        changed
+    );
+    hub["spec"]["addresses"] = json!(["10.0.0.5"]);
     assert_eq!(
         convert(hub.clone(), "ipam.cluster.x-k8s.io/v1alpha1")["spec"],
         hub["spec"]

@@ -5,10 +5,12 @@
 mod cluster;
 mod machine;
 mod network;
+mod v1alpha1;
 
 pub use cluster::*;
 pub use machine::*;
 pub use network::*;
+pub use v1alpha1::conversions;
 
 /// API group of all kinds of the provider.
 pub const GROUP: &str = "infrastructure.cluster.x-k8s.io";

@@ -53,8 +53,8 @@ pub(super) fn normal(value: &Value) -> Value {
 
 /// Puts into `target` what differs between `before` and `after`.
 ///
-/// A field that was set to nothing and is absent now was not changed. Lists of the same length are
-/// compared entry by entry, others are taken whole.
+/// A field that was set to nothing and is absent now was not changed. Lists are compared entry by
+/// entry when they have the same length, or by the names of their entries; others are taken whole.
 pub(super) fn take_changes(target: &mut Value, before: &Value, after: &Value) {
     match (&mut *target, before, after) {
         (Value::Object(target), Value::Object(before), Value::Object(after)) => {
@@ -103,12 +103,51 @@ pub(super) fn take_changes(target: &mut Value, before: &Value, after: &Value) {
                 }
             }
         }
+        (Value::Array(target), Value::Array(before), Value::Array(after)) => {
+            match key_of(&[target, before, after]) {
+                Some(key) => {
+                    let find = |list: &[Value], entry: &Value| {
+                        list.iter()
+                            .find(|other| other.get(key) == entry.get(key))
+                            .cloned()
+                    };
+                    let merged = after.iter().map(|after| {
+                        match (find(target, after), find(before, after)) {
+                            (Some(mut entry), Some(before)) => {
+                                take_changes(&mut entry, &before, after);
+                                entry
+                            }
+                            _ => after.clone(),
+                        }
+                    });
+                    *target = merged.collect();
+                }
+                None => target.clone_from(after),
+            }
+        }
         (_, before, after) => {
             if before != after {
                 *target = after.clone();
             }
         }
     }
+}
+
+/// The field that names the entries of lists, each entry of a list another.
+fn key_of(lists: &[&Vec<Value>]) -> Option<&'static str> {
+    ["name", "type", "net", "zone", "conditionType", "key"]
+        .into_iter()
+        .find(|key| {
+            lists.iter().all(|list| {
+                let mut names: Vec<&str> = list
+                    .iter()
+                    .filter_map(|entry| entry.get(key)?.as_str())
+                    .collect();
+                names.sort_unstable();
+                names.dedup();
+                names.len() == list.len()
+            })
+        })
 }
 
 /// The fields of `had` that are not in `has`; `None` when there are none.

@@ -114,9 +114,8 @@ pub struct Spoke {
     pub rules: &'static [Rule],
     /// Whether an object in this version always carries the hub object.
     pub keep: Keep,
-    /// Whether the whole spec is kept of an object that the hub holds in another form, to be given
-    /// back as long as it still says the same. Otherwise the fields are kept that the hub lacks.
-    pub whole_spec: bool,
+    /// What a hub object keeps of the older one.
+    pub keep_older: KeepOlder,
 }
 
 /// When an object in an older version carries the hub object in its annotation.
@@ -126,6 +125,15 @@ pub enum Keep {
     Always,
     /// Only when it cannot be had back without.
     WhenNeeded,
+}
+
+/// What a hub object keeps in its annotation of an object that was written in an older version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepOlder {
+    /// The fields that the hub lacks.
+    Fields,
+    /// The whole spec, when the hub holds it in another form.
+    Spec,
 }
 
 impl Conversion {
@@ -161,11 +169,11 @@ impl Conversion {
             return Ok(object);
         }
         let hub = match self.spoke(&from) {
-            Some(spoke) => self.to_hub(spoke, object, references)?,
+            Some(spoke) => self.raise(spoke, object, references)?,
             None => object,
         };
         match self.spoke(&to) {
-            Some(spoke) => self.to_spoke(spoke, hub, references),
+            Some(spoke) => self.lower(spoke, hub, references),
             None => Ok(hub),
         }
     }
@@ -198,7 +206,7 @@ impl Conversion {
     }
 
     /// Older version to hub, with what an annotation kept of the hub object.
-    fn to_hub(
+    fn raise(
         &self,
         spoke: &Spoke,
         mut object: Value,
@@ -222,16 +230,23 @@ impl Conversion {
         };
         let back = self.down(spoke, hub.clone(), references)?;
         let canonical = rules::canonical(spoke.rules, object.clone(), namespace.as_deref())?;
-        let lost = if spoke.whole_spec {
+        let mut lost = merge::lost(&body(&canonical), &body(&back)).unwrap_or_default();
+        if spoke.keep_older == KeepOlder::Spec {
+            take(&mut lost, "spec");
             let (had, has) = (
                 merge::normal(&spec(&canonical)),
                 merge::normal(&spec(&back)),
             );
-            (had != has).then_some(had)
-        } else {
-            merge::lost(&body(&canonical), &body(&back))
-        };
-        if let Some(lost) = lost {
+            if had != has {
+                let had = had.get("spec").cloned();
+                put(
+                    &mut lost,
+                    &["spec"],
+                    had.unwrap_or_else(|| Map::new().into()),
+                );
+            }
+        }
+        if lost.as_object().is_some_and(|lost| !lost.is_empty()) {
             keep(
                 &mut hub,
                 &format!("{}/{}", self.hub.group, spoke.version),
@@ -243,7 +258,7 @@ impl Conversion {
     }
 
     /// Hub to older version, with what an annotation kept of the object in that version.
-    fn to_spoke(
+    fn lower(
         &self,
         spoke: &Spoke,
         mut hub: Value,
@@ -252,15 +267,24 @@ impl Conversion {
         let kept = take_kept(&mut hub, &format!("{}/{}", self.hub.group, spoke.version));
         let mut object = self.down(spoke, hub.clone(), references)?;
         if let Some(kept) = kept {
-            if spoke.whole_spec {
-                let mut other = object.clone();
-                other["spec"] = kept.get("spec").cloned().unwrap_or_default();
-                let same = self.down(spoke, self.up(spoke, other.clone())?, references)?;
-                if merge::normal(&spec(&same)) == merge::normal(&spec(&object)) {
-                    object = other;
+            let mut other = object.clone();
+            let mut kept = with_metadata(kept, &object);
+            if spoke.keep_older == KeepOlder::Spec && kept.get("spec").is_some() {
+                let seen = self.down(spoke, self.up(spoke, kept.clone())?, references)?;
+                let mut merged = spec(&kept);
+                merge::take_changes(&mut merged, &spec(&seen), &spec(&object));
+                if let Some(merged) = take(&mut merged, "spec") {
+                    put(&mut other, &["spec"], merged);
                 }
-            } else {
-                merge::give_back(&mut object, &body(&kept));
+                take(&mut kept, "spec");
+            }
+            merge::give_back(&mut other, &body(&kept));
+            // What was kept must not undo what was changed in the hub meanwhile.
+            let meaning = |object: &Value| -> Result<Value, ConversionError> {
+                Ok(merge::normal(&body(&self.up(spoke, object.clone())?)))
+            };
+            if meaning(&other)? == meaning(&object)? {
+                object = other;
             }
         }
         let needed =
@@ -319,12 +343,8 @@ fn namespace(object: &Value) -> Option<String> {
 }
 
 fn spec(object: &Value) -> Value {
-    let mut spec = Map::new();
-    spec.insert(
-        "spec".into(),
-        object.get("spec").cloned().unwrap_or_default(),
-    );
-    spec.into()
+    let spec = object.get("spec").cloned().unwrap_or_default();
+    Value::Object(Map::from_iter([("spec".to_owned(), spec)]))
 }
 
 /// An object without version, kind and metadata.

@@ -21,6 +21,8 @@ pub enum Rule {
     NotEmpty(&'static str),
     /// A field that the hub does not have.
     OnlyOlder(&'static str),
+    /// A field that the older version does not have.
+    OnlyHub(&'static str),
     /// Rules for each entry of a list, or for an object: first its path in the older version, then in
     /// the hub.
     Within(&'static str, &'static str, &'static [Rule]),
@@ -87,8 +89,8 @@ pub fn apply(
             | Rule::Seconds(older, hub)
             | Rule::VersionedReference(older, hub) => (*older, *hub),
             Rule::Reference(path) | Rule::NotEmpty(path) => (*path, *path),
-            Rule::OnlyOlder(path) => {
-                if direction.is_to_hub() {
+            Rule::OnlyOlder(path) | Rule::OnlyHub(path) => {
+                if direction.is_to_hub() == matches!(rule, Rule::OnlyOlder(_)) {
                     take(&mut object, path);
                 }
                 continue;

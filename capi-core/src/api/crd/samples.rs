@@ -54,9 +54,17 @@ impl Samples {
         objects
     }
 
+    /// The example for a field, if it is an object where the schema wants one.
+    fn example(&self, name: &str, schema: &Value) -> Option<&Value> {
+        let object = schema.get("type").is_some_and(|type_| type_ == "object");
+        self.examples
+            .get(name)
+            .filter(|example| example.is_object() == object)
+    }
+
     fn value(&self, name: &str, schema: &Value, choice: Choice, counter: &mut i64) -> Value {
         *counter += 1;
-        if let Some(example) = self.examples.get(name) {
+        if let Some(example) = self.example(name, schema) {
             return known(example, schema);
         }
         if let Some(values) = schema.get("enum").and_then(Value::as_array) {
@@ -123,7 +131,7 @@ impl Samples {
     }
 
     fn minimal(&self, name: &str, schema: &Value) -> Value {
-        if self.examples.contains_key(name) || schema["type"] != "object" {
+        if self.example(name, schema).is_some() || schema["type"] != "object" {
             return self.value(name, schema, Choice::First, &mut 0);
         }
         let required = schema

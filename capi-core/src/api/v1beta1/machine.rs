@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use crate::api::convert::{ConversionError, Direction, Rule};
 use Rule::{
-    Custom, Flag, Move, NotEmpty, OnlyOlder, Reference, Seconds, VersionedReference, Within,
+    Custom, Flag, Move, NotEmpty, OnlyHub, OnlyOlder, Reference, Seconds, VersionedReference,
+    Within,
 };
 
 pub(super) const TIMEOUTS: [Rule; 3] = [
@@ -59,7 +60,9 @@ pub(super) const MACHINE: &[Rule] = &[
         "status.initialization.infrastructureProvisioned",
     ),
     Custom(node_reference),
-    Custom(only_hub),
+    OnlyHub("spec.minReadySeconds"),
+    OnlyHub("status.failureDomain"),
+    Custom(phase),
 ];
 
 pub(super) const MACHINE_SET: &[Rule] = &[
@@ -192,15 +195,10 @@ fn node_reference(object: &mut Value, direction: &Direction<'_>) -> Result<(), C
     Ok(())
 }
 
-/// What only the hub has: readiness delay, placement, and a phase.
-fn only_hub(object: &mut Value, direction: &Direction<'_>) -> Result<(), ConversionError> {
+/// A phase that only the hub has.
+fn phase(object: &mut Value, direction: &Direction<'_>) -> Result<(), ConversionError> {
     if direction.is_to_hub() {
         return Ok(());
-    }
-    for (parent, field) in [("spec", "minReadySeconds"), ("status", "failureDomain")] {
-        if let Some(parent) = object.get_mut(parent).and_then(Value::as_object_mut) {
-            parent.remove(field);
-        }
     }
     if let Some(phase) = object
         .pointer_mut("/status/phase")

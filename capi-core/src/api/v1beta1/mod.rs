@@ -5,7 +5,7 @@ mod ipam;
 mod machine;
 mod pool;
 
-use super::convert::{Conversion, Keep, Spoke};
+use super::convert::{Conversion, Keep, KeepOlder, Spoke};
 use super::{
     CLUSTER, GLOBAL_IN_CLUSTER_IP_POOL, IN_CLUSTER_IP_POOL, IP_ADDRESS, IP_ADDRESS_CLAIM, MACHINE,
     MACHINE_DEPLOYMENT, MACHINE_DRAIN_RULE, MACHINE_HEALTH_CHECK, MACHINE_SET,
@@ -69,7 +69,7 @@ const POOL_V1ALPHA1: Spoke = Spoke {
     version: "v1alpha1",
     rules: pool::V1ALPHA1,
     keep: Keep::WhenNeeded,
-    whole_spec: true,
+    keep_older: KeepOlder::Spec,
 };
 
 const fn v1beta1(rules: &'static [super::convert::Rule], keep: Keep) -> Spoke {
@@ -77,7 +77,7 @@ const fn v1beta1(rules: &'static [super::convert::Rule], keep: Keep) -> Spoke {
         version: "v1beta1",
         rules,
         keep,
-        whole_spec: false,
+        keep_older: KeepOlder::Fields,
     }
 }
 
@@ -86,6 +86,6 @@ const fn v1alpha1(rules: &'static [super::convert::Rule], keep: Keep) -> Spoke {
         version: "v1alpha1",
         rules,
         keep,
-        whole_spec: false,
+        keep_older: KeepOlder::Fields,
     }
 }
