@@ -29,6 +29,11 @@ fn reference(name: &str) -> Value<'static> {
     Value::Object(object)
 }
 
+/// A definition by name.
+pub(crate) fn definition(name: &str) -> Option<&'static Value<'static>> {
+    DEFINITIONS.get(name)
+}
+
 /// The schema of the metadata that every object has.
 pub(crate) fn object_meta() -> &'static Schema {
     &OBJECT_META

@@ -2,3 +2,10 @@
 //! the schemas of CustomResourceDefinitions and the built-in ones.
 
 pub mod builtin;
+mod document;
+pub mod protobuf;
+
+pub use document::{Described, v2, v3};
+
+#[cfg(test)]
+mod tests;
