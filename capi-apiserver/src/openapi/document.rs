@@ -194,7 +194,7 @@ fn collect_references(value: &Value<'_>, found: &mut impl FnMut(&str)) {
                         .into_iter()
                         .for_each(&mut *found),
                     _ => collect_references(member, found),
-                })
+                });
         }
         Value::Array(items) => items
             .iter()
@@ -334,7 +334,7 @@ fn converted(form: Form, schema: &Value<'_>) -> Value<'static> {
                         whole.push("properties", Value::Object(copy));
                     }
                     ("items" | "additionalProperties", schema) => {
-                        whole.push(name.to_owned(), converted(form, schema))
+                        whole.push(name.to_owned(), converted(form, schema));
                     }
                     ("$ref", target) => whole.push("$ref", v2_reference(target)),
                     (_, member) => whole.push(name.to_owned(), member.clone().into_owned()),

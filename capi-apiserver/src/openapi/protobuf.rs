@@ -154,7 +154,7 @@ fn operation(message: &mut Message, operation: &Value<'_>) {
                     message.text(1, response.get("description"));
                     if let Some(schema) = response.get("schema") {
                         message.message(2, |item| {
-                            item.message(1, |message| self::schema(message, schema))
+                            item.message(1, |message| self::schema(message, schema));
                         });
                     }
                 });
@@ -228,7 +228,7 @@ fn schema(message: &mut Message, schema: &Value<'_>) {
         }),
         Some(additional @ Value::Object(_)) => {
             message.message(21, |item| {
-                item.message(1, |message| self::schema(message, additional))
+                item.message(1, |message| self::schema(message, additional));
             });
         }
         _ => {}
@@ -238,7 +238,7 @@ fn schema(message: &mut Message, schema: &Value<'_>) {
     }
     if let Some(of) = schema.get("items") {
         message.message(23, |item| {
-            item.message(1, |message| self::schema(message, of))
+            item.message(1, |message| self::schema(message, of));
         });
     }
     for part in items(schema.get("allOf")) {
