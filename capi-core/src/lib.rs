@@ -8,6 +8,8 @@ pub mod contract;
 pub mod controllers;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "api")]
+pub mod in_cluster_ipam;
 #[cfg(feature = "pki")]
 pub mod pki;
 pub mod plan;

@@ -26,6 +26,8 @@ pub mod host;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    api::{GlobalInClusterIPPool, InClusterIPPool},
+    in_cluster_ipam::InClusterIpam,
     provider::{Bootstrap, Infrastructure},
     runtime::Controller,
 };
@@ -45,4 +47,17 @@ pub fn infrastructure<P: Infrastructure>(provider: P) -> Vec<Arc<dyn Controller>
 /// The controllers that host a bootstrap provider.
 pub fn bootstrap<P: Bootstrap>(provider: P) -> Vec<Arc<dyn Controller>> {
     vec![Arc::new(host::BootstrapHost::new(Arc::new(provider)))]
+}
+
+/// The controllers that give addresses from in-cluster pools, namespaced and global.
+pub fn in_cluster_ipam() -> Vec<Arc<dyn Controller>> {
+    let pools = Arc::new(InClusterIpam::<InClusterIPPool>::default());
+    let global_pools = Arc::new(InClusterIpam::<GlobalInClusterIPPool>::default());
+    let (kind, global_kind) = (InClusterIPPool::KIND, GlobalInClusterIPPool::KIND);
+    vec![
+        Arc::new(host::ClaimHost::new(Arc::clone(&pools), kind)),
+        Arc::new(host::PoolHost::new(pools, kind)),
+        Arc::new(host::ClaimHost::new(Arc::clone(&global_pools), global_kind)),
+        Arc::new(host::PoolHost::new(global_pools, global_kind)),
+    ]
 }

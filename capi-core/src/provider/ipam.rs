@@ -1,16 +1,83 @@
 //! The trait of IP address management providers: an address for a claim.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 
 use super::{
     AddressFacts, Capabilities, Context, Progress, ProviderError, ProviderKind, StatusFields,
 };
-use crate::api::{Cluster, IPAddressClaim};
+use crate::{
+    api::{Cluster, IPAddressClaim},
+    in_cluster_ipam::{AddressRange, RangeSet},
+};
 
-/// What is in use of a pool: the name of the claim by address.
-pub type PoolUse = BTreeMap<IpAddr, String>;
+/// What is in use of a pool: addresses, and the claims that have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolUse {
+    claims: BTreeMap<IpAddr, String>,
+    ranges: RangeSet,
+}
+
+impl PoolUse {
+    /// Notes that a claim, by `namespace/name`, has an address. False when another claim has it:
+    /// nothing changes then.
+    pub fn insert(&mut self, address: IpAddr, claim: &str) -> bool {
+        match self.claims.entry(address) {
+            Entry::Vacant(free) => {
+                free.insert(claim.to_owned());
+                self.ranges.insert(AddressRange::single(address));
+                true
+            }
+            Entry::Occupied(taken) => taken.get() == claim,
+        }
+    }
+
+    /// Notes that a claim no longer has an address.
+    pub fn remove(&mut self, address: IpAddr, claim: &str) {
+        if self
+            .claims
+            .get(&address)
+            .is_some_and(|holder| holder == claim)
+        {
+            self.claims.remove(&address);
+            self.ranges.remove(AddressRange::single(address));
+        }
+    }
+
+    /// The claim that has an address.
+    #[must_use]
+    pub fn holder(&self, address: IpAddr) -> Option<&str> {
+        self.claims.get(&address).map(String::as_str)
+    }
+
+    /// The addresses, lowest first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.claims.keys().copied()
+    }
+
+    /// The addresses as ranges.
+    #[must_use]
+    pub fn ranges(&self) -> &RangeSet {
+        &self.ranges
+    }
+
+    /// How many addresses are in use.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.claims.is_empty()
+    }
+}
 
 /// A call about one claim.
 #[derive(Clone, Debug)]

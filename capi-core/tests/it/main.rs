@@ -3,4 +3,5 @@
 #![cfg(feature = "testing")]
 
 mod hosts;
+mod ipam;
 mod support;

@@ -6,9 +6,12 @@
 mod bootstrap;
 mod infra_cluster;
 mod infra_machine;
+mod ipam;
+mod pools;
 mod ports;
 mod subject;
 
 pub use bootstrap::BootstrapHost;
 pub use infra_cluster::InfraClusterHost;
 pub use infra_machine::InfraMachineHost;
+pub use ipam::{ClaimHost, PoolHost};

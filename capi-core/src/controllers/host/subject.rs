@@ -149,7 +149,11 @@ impl<K: ProviderKind> Subject<K> {
     }
 
     pub(crate) fn ready(&mut self) {
-        self.set_condition(Wanted::is_true(types::READY, "Ready"));
+        self.ready_because("Ready");
+    }
+
+    pub(crate) fn ready_because(&mut self, reason: &'static str) {
+        self.set_condition(Wanted::is_true(types::READY, reason));
     }
 
     /// Sets a field of the status.
@@ -227,6 +231,11 @@ impl<K: ProviderKind> Subject<K> {
         let list = serde_json::to_value(self.conditions.as_slice())
             .map_err(|source| Error::decode("conditions", source))?;
         self.set_status("conditions", list);
+        self.write_fields().await
+    }
+
+    /// Writes status fields, once, if they changed; conditions stay as they are.
+    pub(crate) async fn write_fields(&mut self) -> Result<(), Error> {
         let wanted = self.after.clone();
         let Some(status) = self.diff(&wanted, "status")? else {
             return Ok(());

@@ -1,0 +1,558 @@
+//! Address claims, and the pools that they name.
+
+use std::{net::IpAddr, sync::Arc};
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use super::{
+    pools::Pools,
+    ports::{SlotTable, context},
+    subject::{CORE, Subject},
+};
+use crate::{
+    api::{Cluster, IPAddress, IPAddressClaim, KindInfo, annotations, labels},
+    provider::{Allocation, ClaimContext, Ipam, Progress, ProviderError, StatusFields},
+    runtime::{
+        Change, Controller, Error, Object, ObjectKey, Outcome, PolicyRule, Propagation,
+        ResourceType, Runtime, Watch,
+    },
+};
+
+const GROUP: &str = "ipam.cluster.x-k8s.io";
+const CLAIM_FINALIZER: &str = "ipam.cluster.x-k8s.io/ReleaseAddress";
+const ADDRESS_FINALIZER: &str = "ipam.cluster.x-k8s.io/ProtectAddress";
+const POOL_FINALIZER: &str = "ipam.cluster.x-k8s.io/ProtectPool";
+
+/// The controller of the claims on one kind of pool.
+pub struct ClaimHost<P: Ipam> {
+    provider: Arc<P>,
+    pools: Pools,
+    pool_kind: ResourceType,
+    name: String,
+}
+
+impl<P: Ipam> ClaimHost<P> {
+    /// Hosts the claims of a provider on its kind of pool.
+    pub fn new(provider: Arc<P>, pool_kind: KindInfo) -> Self {
+        let pool_kind = ResourceType::from(pool_kind);
+        Self {
+            provider,
+            pools: Pools::new(pool_kind.clone()),
+            name: format!("ipaddressclaim-{}", pool_kind.kind().to_ascii_lowercase()),
+            pool_kind,
+        }
+    }
+
+    /// The claim's Cluster: by its spec, else by its label. The outer `None`: it names none.
+    fn cluster(
+        &self,
+        runtime: &Runtime,
+        key: &ObjectKey,
+        claim: &IPAddressClaim,
+        object: &Object,
+    ) -> Result<Option<Option<Arc<Cluster>>>, Error> {
+        let named = claim.spec.cluster_name.as_deref();
+        let Some(name) = named.or_else(|| object.label(labels::CLUSTER_NAME)) else {
+            return Ok(None);
+        };
+        let store = runtime.cache().store(&Cluster::KIND.into());
+        let cluster = store
+            .get(&key.sibling(name))
+            .map(|object| object.decode())
+            .transpose()?;
+        Ok(Some(cluster))
+    }
+
+    fn context(
+        &self,
+        subject: &Subject<IPAddressClaim>,
+        cluster: Option<Arc<Cluster>>,
+        pool: Arc<P::Pool>,
+        pool_key: &ObjectKey,
+    ) -> ClaimContext<P::Pool> {
+        ClaimContext {
+            context: context(
+                &subject.runtime,
+                &self.name,
+                &subject.resource,
+                &subject.object,
+                cluster.clone(),
+                &SlotTable::default(),
+            ),
+            cluster,
+            claim: Arc::clone(&subject.typed),
+            pool,
+            used: self.pools.used(pool_key),
+        }
+    }
+
+    /// The address that was given before, if it is the claim's.
+    fn existing(
+        &self,
+        subject: &Subject<IPAddressClaim>,
+        pool_key: &ObjectKey,
+    ) -> Result<Option<Arc<Object>>, ProviderError> {
+        let store = subject.runtime.cache().store(&IPAddress::KIND.into());
+        let Some(object) = store.get(subject.key()) else {
+            return Ok(None);
+        };
+        let address = object
+            .decode::<IPAddress>()
+            .map_err(|error| ProviderError::refused("AllocationFailed", error.full_message()))?;
+        let ours = address.spec.claim_ref.name == subject.object.name()
+            && self
+                .pools
+                .key(&subject.key().namespace, &address.spec.pool_ref)
+                .as_ref()
+                == Some(pool_key);
+        if !ours {
+            return Err(ProviderError::refused(
+                "AllocationFailed",
+                format!(
+                    "IPAddress {} exists and belongs to another claim or pool",
+                    subject.key()
+                ),
+            ));
+        }
+        let holder = subject.key().to_string();
+        if let Ok(bits) = address.spec.address.parse::<IpAddr>()
+            && let Some(other) = self.pools.used(pool_key).holder(bits)
+            && other != holder
+        {
+            return Err(ProviderError::refused(
+                "AllocationFailed",
+                format!("address {bits} is also that of claim {other}"),
+            ));
+        }
+        Ok(Some(object))
+    }
+
+    async fn allocate(
+        &self,
+        subject: &Subject<IPAddressClaim>,
+        cluster: Option<Arc<Cluster>>,
+        pool: &Arc<Object>,
+    ) -> Result<Progress<()>, Error> {
+        let typed = pool.decode::<P::Pool>()?;
+        let _turn = self.pools.turn(pool.key()).await;
+        let cx = self.context(subject, cluster, typed, pool.key());
+        let allocation = match self.provider.allocate(&cx).await? {
+            Progress::Ready(allocation) => allocation,
+            Progress::Waiting(wait) => return Ok(Progress::Waiting(wait)),
+        };
+        let holder = subject.key().to_string();
+        if !self.pools.take(pool.key(), allocation.address, &holder) {
+            return Err(ProviderError::transient(
+                "AllocationFailed",
+                format!(
+                    "address {} was given to another claim meanwhile",
+                    allocation.address
+                ),
+            )
+            .into());
+        }
+        let body = self.address(subject, pool, &allocation);
+        let addresses = ResourceType::from(IPAddress::KIND);
+        let writer = subject.runtime.writer();
+        match writer
+            .create(&addresses, &subject.key().namespace, &body)
+            .await
+        {
+            Ok(_) => Ok(Progress::Ready(())),
+            Err(error) => {
+                // A lost answer may hide a success: only a refusal frees the address. Otherwise
+                // the cache will show it, or the next attempt finds that it exists.
+                if matches!(&error, Error::Api { .. }) {
+                    self.pools
+                        .give_back(pool.key(), allocation.address, &holder);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn address(
+        &self,
+        subject: &Subject<IPAddressClaim>,
+        pool: &Object,
+        allocation: &Allocation,
+    ) -> serde_json::Value {
+        let claim = &subject.object;
+        let cluster = subject
+            .typed
+            .spec
+            .cluster_name
+            .as_deref()
+            .or_else(|| claim.label(labels::CLUSTER_NAME));
+        let mut metadata = json!({
+            "name": claim.name(),
+            "namespace": &*claim.key().namespace,
+            "finalizers": [ADDRESS_FINALIZER],
+            "ownerReferences": [
+                {
+                    "apiVersion": subject.resource.api_version(),
+                    "kind": subject.resource.kind(),
+                    "name": claim.name(),
+                    "uid": claim.uid(),
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                },
+                {
+                    "apiVersion": self.pool_kind.api_version(),
+                    "kind": self.pool_kind.kind(),
+                    "name": pool.name(),
+                    "uid": pool.uid(),
+                    "controller": false,
+                    "blockOwnerDeletion": true,
+                },
+            ],
+        });
+        if let Some(cluster) = cluster {
+            metadata["labels"] = json!({ labels::CLUSTER_NAME: cluster });
+        }
+        let mut spec = json!({
+            "claimRef": { "name": claim.name() },
+            "poolRef": {
+                "apiGroup": self.pool_kind.group(),
+                "kind": self.pool_kind.kind(),
+                "name": pool.name(),
+            },
+            "address": allocation.address,
+            "prefix": allocation.prefix,
+        });
+        if let Some(gateway) = allocation.gateway {
+            spec["gateway"] = json!(gateway);
+        }
+        let addresses = ResourceType::from(IPAddress::KIND);
+        json!({
+            "apiVersion": addresses.api_version(),
+            "kind": addresses.kind(),
+            "metadata": metadata,
+            "spec": spec,
+        })
+    }
+
+    async fn release(
+        &self,
+        subject: Subject<IPAddressClaim>,
+        cluster: Option<Arc<Cluster>>,
+        pool_key: &ObjectKey,
+        pool: Option<Arc<Object>>,
+    ) -> Result<Outcome, Error> {
+        if !subject.object.has_finalizer(CLAIM_FINALIZER) {
+            return Ok(Outcome::done());
+        }
+        let existing = match self.existing(&subject, pool_key) {
+            Ok(existing) => existing,
+            // Not ours to touch; the claim may go all the same.
+            Err(_) => None,
+        };
+        if let Some(object) = existing {
+            let address: Arc<IPAddress> = object.decode()?;
+            if let (Some(pool), Ok(bits)) = (&pool, address.spec.address.parse::<IpAddr>()) {
+                let cx = self.context(&subject, cluster, pool.decode()?, pool.key());
+                match self.provider.release(&cx, bits).await {
+                    Ok(Progress::Ready(())) => {}
+                    Ok(Progress::Waiting(wait)) => return subject.unready(Ok(wait)).await,
+                    Err(error) => return subject.unready(Err(error)).await,
+                }
+            }
+            let addresses = ResourceType::from(IPAddress::KIND);
+            let writer = subject.runtime.writer();
+            if !object.is_deleting() {
+                writer
+                    .delete(
+                        &addresses,
+                        object.key(),
+                        object.uid(),
+                        Propagation::Background,
+                    )
+                    .await?;
+            }
+            let store = subject.runtime.cache().store(&addresses);
+            if let Some(object) = store.get(object.key())
+                && object.has_finalizer(ADDRESS_FINALIZER)
+            {
+                let kept: Vec<&String> = object
+                    .finalizers()
+                    .iter()
+                    .filter(|finalizer| *finalizer != ADDRESS_FINALIZER)
+                    .collect();
+                let patch = json!({ "metadata": {
+                    "finalizers": kept, "resourceVersion": object.resource_version(),
+                }});
+                match writer.merge_patch(&addresses, object.key(), &patch).await {
+                    Err(error) if error.is_not_found() => {}
+                    other => other.map(drop)?,
+                }
+            }
+        }
+        subject.let_go(CLAIM_FINALIZER).await?;
+        Ok(Outcome::done())
+    }
+}
+
+#[async_trait]
+impl<P: Ipam> Controller for ClaimHost<P> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn resource(&self) -> ResourceType {
+        IPAddressClaim::KIND.into()
+    }
+
+    fn start(&self, runtime: &Runtime) {
+        self.pools
+            .follow(&runtime.cache().store(&IPAddress::KIND.into()));
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let (of_pool, of_address) = (self.pools.clone(), self.pools.clone());
+        let claims_of = |runtime: &Runtime, pools: &Pools, pool: &ObjectKey| {
+            let claims = runtime.cache().store(&IPAddressClaim::KIND.into());
+            let mut keys = Vec::new();
+            for claim in claims.list() {
+                if let Ok(typed) = claim.decode::<IPAddressClaim>()
+                    && pools
+                        .key(&claim.key().namespace, &typed.spec.pool_ref)
+                        .as_ref()
+                        == Some(pool)
+                {
+                    keys.push((claim.key().clone(), typed.status.address_ref.is_some()));
+                }
+            }
+            keys
+        };
+        vec![
+            Watch::kind(
+                self.pool_kind.clone(),
+                move |runtime: &Runtime, change: &Change| {
+                    let pool = change.object().key();
+                    claims_of(runtime, &of_pool, pool)
+                        .into_iter()
+                        .map(|(key, _)| key)
+                        .collect()
+                },
+            ),
+            Watch::kind(
+                IPAddress::KIND.into(),
+                move |runtime: &Runtime, change: &Change| {
+                    let object = change.object();
+                    let mut keys = vec![object.key().clone()];
+                    // An address that became free may be what another claim waits for.
+                    if change.new.is_none()
+                        && let Ok(address) = object.decode::<IPAddress>()
+                        && let Some(pool) =
+                            of_address.key(&object.key().namespace, &address.spec.pool_ref)
+                    {
+                        let waiting = claims_of(runtime, &of_address, &pool);
+                        keys.extend(
+                            waiting
+                                .into_iter()
+                                .filter(|(_, has)| !has)
+                                .map(|(key, _)| key),
+                        );
+                    }
+                    keys
+                },
+            ),
+            Watch::kind(
+                Cluster::KIND.into(),
+                |runtime: &Runtime, change: &Change| {
+                    let claims = runtime.cache().store(&IPAddressClaim::KIND.into());
+                    let cluster = change.object().key();
+                    let named = claims.list().into_iter().filter(|claim| {
+                        claim.key().namespace == cluster.namespace
+                            && (claim.label(labels::CLUSTER_NAME) == Some(&cluster.name)
+                                || claim.decode::<IPAddressClaim>().is_ok_and(|claim| {
+                                    claim.spec.cluster_name.as_deref() == Some(&*cluster.name)
+                                }))
+                    });
+                    named.map(|claim| claim.key().clone()).collect()
+                },
+            ),
+        ]
+    }
+
+    fn rbac(&self) -> Vec<PolicyRule> {
+        vec![
+            PolicyRule::new(
+                GROUP,
+                ["ipaddressclaims"],
+                ["get", "list", "watch", "patch"],
+            ),
+            PolicyRule::new(GROUP, ["ipaddressclaims/status"], ["patch"]),
+            PolicyRule::new(
+                GROUP,
+                ["ipaddresses"],
+                ["get", "list", "watch", "create", "patch", "delete"],
+            ),
+            PolicyRule::new(
+                self.pool_kind.group(),
+                [self.pool_kind.plural()],
+                ["get", "list", "watch"],
+            ),
+            PolicyRule::new(CORE, ["clusters"], ["get", "list", "watch"]),
+            PolicyRule::new("", ["events"], ["create"]),
+        ]
+    }
+
+    async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
+        let resource = IPAddressClaim::KIND.into();
+        let Some(mut subject) = Subject::<IPAddressClaim>::load(runtime, &resource, key)? else {
+            return Ok(Outcome::done());
+        };
+        let claim = Arc::clone(&subject.typed);
+        let Some(pool_key) = self.pools.key(&key.namespace, &claim.spec.pool_ref) else {
+            return Ok(Outcome::done());
+        };
+        let deleting = subject.object.is_deleting();
+        let cluster = match self.cluster(runtime, key, &claim, &subject.object)? {
+            None => None,
+            Some(None) if !deleting => {
+                return Ok(Outcome::done().blocked_on("the Cluster that the claim names"));
+            }
+            Some(cluster) => cluster,
+        };
+        let paused = cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.spec.paused == Some(true))
+            || subject.has_annotation(annotations::PAUSED);
+        if paused {
+            return Ok(Outcome::done().blocked_on("paused"));
+        }
+        let pool = runtime
+            .cache()
+            .synced(&self.pool_kind)
+            .await?
+            .get(&pool_key);
+        if deleting {
+            return self.release(subject, cluster, &pool_key, pool).await;
+        }
+        let Some(pool) = pool else {
+            let message = format!("{} {pool_key} does not exist", self.pool_kind.kind());
+            return subject.unready(Ok(wait("PoolNotReady", message))).await;
+        };
+        if pool.is_deleting() {
+            let message = format!("{} {pool_key} is being deleted", self.pool_kind.kind());
+            return subject.unready(Ok(wait("PoolNotReady", message))).await;
+        }
+        subject
+            .write_spec(Some(CLAIM_FINALIZER), StatusFields::new())
+            .await?;
+        let existing = match self.existing(&subject, &pool_key) {
+            Ok(existing) => existing,
+            Err(error) => return subject.unready(Err(error)).await,
+        };
+        if existing.is_none() {
+            match self.allocate(&subject, cluster, &pool).await {
+                Ok(Progress::Ready(())) => {}
+                Ok(Progress::Waiting(wait)) => return subject.unready(Ok(wait)).await,
+                Err(Error::Provider(error)) => return subject.unready(Err(error)).await,
+                Err(error) => return Err(error),
+            }
+        }
+        subject.set_status("addressRef", json!({ "name": subject.object.name() }));
+        subject.ready_because("AddressAllocated");
+        subject.write_status().await?;
+        Ok(Outcome::done())
+    }
+}
+
+fn wait(reason: &'static str, message: String) -> crate::provider::Wait {
+    crate::provider::Wait {
+        on: message.clone(),
+        reason: reason.into(),
+        message,
+        again: crate::provider::Again::OnEvent,
+    }
+}
+
+/// The controller of one kind of pool: protects pools in use and counts what is in use.
+pub struct PoolHost<P: Ipam> {
+    provider: Arc<P>,
+    pools: Pools,
+    kind: ResourceType,
+    name: String,
+}
+
+impl<P: Ipam> PoolHost<P> {
+    /// Hosts the pools of a provider.
+    pub fn new(provider: Arc<P>, kind: KindInfo) -> Self {
+        let kind = ResourceType::from(kind);
+        Self {
+            provider,
+            pools: Pools::new(kind.clone()),
+            name: kind.kind().to_ascii_lowercase(),
+            kind,
+        }
+    }
+}
+
+#[async_trait]
+impl<P: Ipam> Controller for PoolHost<P> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn resource(&self) -> ResourceType {
+        self.kind.clone()
+    }
+
+    fn start(&self, runtime: &Runtime) {
+        self.pools
+            .follow(&runtime.cache().store(&IPAddress::KIND.into()));
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let pools = self.pools.clone();
+        vec![Watch::kind(
+            IPAddress::KIND.into(),
+            move |_: &Runtime, change: &Change| {
+                let states = change.old.iter().chain(&change.new);
+                states
+                    .filter_map(|object| {
+                        let address = object.decode::<IPAddress>().ok()?;
+                        pools.key(&object.key().namespace, &address.spec.pool_ref)
+                    })
+                    .collect()
+            },
+        )]
+    }
+
+    fn rbac(&self) -> Vec<PolicyRule> {
+        let plural = self.kind.plural();
+        vec![
+            PolicyRule::new(
+                self.kind.group(),
+                [plural],
+                ["get", "list", "watch", "patch"],
+            ),
+            PolicyRule::new(self.kind.group(), [&*format!("{plural}/status")], ["patch"]),
+            PolicyRule::new(GROUP, ["ipaddresses"], ["get", "list", "watch"]),
+        ]
+    }
+
+    async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
+        let Some(mut subject) = Subject::<P::Pool>::load(runtime, &self.kind, key)? else {
+            return Ok(Outcome::done());
+        };
+        let used = self.pools.used(key);
+        if subject.object.is_deleting() {
+            if !used.is_empty() {
+                return Ok(Outcome::done().blocked_on(format!("{} addresses in use", used.len())));
+            }
+            subject.let_go(POOL_FINALIZER).await?;
+            return Ok(Outcome::done());
+        }
+        subject
+            .write_spec(Some(POOL_FINALIZER), StatusFields::new())
+            .await?;
+        let status = self.provider.pool_status(&subject.typed, &used);
+        subject.merge_status(status);
+        subject.write_fields().await?;
+        Ok(Outcome::done())
+    }
+}
