@@ -39,10 +39,16 @@ async fn address(plane: &Plane, name: &str) -> String {
             claim.is_some_and(|claim| condition(claim, "Ready").as_deref() == Some("True"))
         })
         .await;
-    let address = plane.get(&format!("{IPAM}/ipaddresses/{name}")).await.expect("ready");
+    let address = plane
+        .get(&format!("{IPAM}/ipaddresses/{name}"))
+        .await
+        .expect("ready");
     assert_eq!(address["spec"]["gateway"], "10.0.0.1");
     assert_eq!(address["spec"]["prefix"], 24);
-    address["spec"]["address"].as_str().expect("an address").to_owned()
+    address["spec"]["address"]
+        .as_str()
+        .expect("an address")
+        .to_owned()
 }
 
 #[tokio::test(start_paused = true)]
@@ -53,10 +59,15 @@ async fn claims_get_the_lowest_free_address_and_wait_when_there_is_none() {
         plane.apply(&claim("a", kind)).await;
         let path = |name: &str| format!("{IPAM}/ipaddressclaims/{name}");
         let reason = |claim: &Value| {
-            claim["status"]["conditions"][0]["reason"].as_str().unwrap_or_default().to_owned()
+            claim["status"]["conditions"][0]["reason"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
         };
         plane
-            .until(&path("a"), |claim| claim.is_some_and(|claim| reason(claim) == "PoolNotReady"))
+            .until(&path("a"), |claim| {
+                claim.is_some_and(|claim| reason(claim) == "PoolNotReady")
+            })
             .await;
         plane.apply(&pool(kind, "10.0.0.10-10.0.0.11")).await;
         assert_eq!(address(&plane, "a").await, "10.0.0.10");
@@ -64,7 +75,9 @@ async fn claims_get_the_lowest_free_address_and_wait_when_there_is_none() {
         assert_eq!(address(&plane, "b").await, "10.0.0.11");
         plane.apply(&claim("c", kind)).await;
         plane
-            .until(&path("c"), |claim| claim.is_some_and(|claim| reason(claim) == "PoolExhausted"))
+            .until(&path("c"), |claim| {
+                claim.is_some_and(|claim| reason(claim) == "PoolExhausted")
+            })
             .await;
         plane.delete(&path("a")).await;
         assert_eq!(address(&plane, "c").await, "10.0.0.10");
