@@ -1,21 +1,8 @@
-//! What a simulated node takes from its machine configuration, in the form of one document (up to
-//! Talos 1.13) or many (1.14).
+//! What a simulated node takes from its machine configuration.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use capi_bootstrap_talos::config::{MachineConfig, MachineType};
 use capi_core::pki::{Certificate, CertificateAuthority, PrivateKey};
-use serde_json::Value;
-
-/// The documents of a YAML text, empty ones left out.
-pub(super) fn documents(text: &str) -> Result<Vec<Value>, String> {
-    let all: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
-        let message = error.to_string();
-        message.lines().next().unwrap_or_default().to_owned()
-    })?;
-    Ok(all
-        .into_iter()
-        .filter(|document| !document.is_null())
-        .collect())
-}
+use secrecy::ExposeSecret as _;
 
 /// Who a node is in its cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +27,14 @@ pub(super) struct Authority {
 }
 
 impl Authority {
+    fn read(what: &str, certificate: &str, key: Option<&str>) -> Result<Self, String> {
+        let wrong = |error: capi_core::pki::PkiError| format!("{what}: {error}");
+        Ok(Self {
+            certificate: Certificate::from_pem(certificate).map_err(wrong)?,
+            key: key.map(PrivateKey::from_pem).transpose().map_err(wrong)?,
+        })
+    }
+
     /// The authority as one that signs, where its key is known.
     pub(super) fn signer(&self) -> Option<CertificateAuthority> {
         CertificateAuthority::new(self.certificate.clone(), self.key.clone()?).ok()
@@ -70,180 +65,97 @@ impl NodeConfig {
     /// # Errors
     /// What the node answers to ApplyConfiguration, or logs at boot.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        let documents = documents(text).map_err(|e| format!("error decoding document: {e}"))?;
-        let root = documents
-            .iter()
-            .find(|document| document.get("kind").is_none() && document.get("machine").is_some())
-            .ok_or("the configuration has no v1alpha1 document with `machine`")?;
-        let reader = Reader {
-            documents: &documents,
-            root,
+        let config = MachineConfig::parse(text).map_err(|error| error.to_string())?;
+        let kind = match config.machine_type() {
+            Some(MachineType::ControlPlane | MachineType::Init) => Kind::ControlPlane,
+            Some(MachineType::Worker) => Kind::Worker,
+            None => return Err("the configuration has no valid machine.type".to_owned()),
         };
-        reader.refuse_unknown_keys()?;
-        let kind = match reader.root("/machine/type").unwrap_or_default() {
-            "controlplane" | "init" => Kind::ControlPlane,
-            "worker" | "join" | "" => Kind::Worker,
-            other => return Err(format!("invalid machine type: {other}")),
-        };
-        let os = reader
-            .base64_authority("/machine/ca")
-            .ok_or("machine.ca is required")??;
-        if kind == Kind::ControlPlane && os.key.is_none() {
-            return Err("issuing CA key is required for controlplane nodes".to_owned());
-        }
-        if kind == Kind::Worker && os.key.is_some() {
-            return Err("CA key is not allowed on non-controlplane nodes".to_owned());
-        }
-        let kubernetes = reader
-            .base64_authority("/cluster/ca")
-            .or_else(|| reader.plain_authority("KubeAPIServerCAConfig"))
-            .ok_or("cluster.ca is required")??;
-        let endpoint = reader
-            .root("/cluster/controlPlane/endpoint")
-            .or_else(|| reader.of_kind("KubeClusterConfig", "/endpoint"))
-            .ok_or("cluster.controlPlane.endpoint is required")?;
-        let (endpoint_host, endpoint_port) =
-            host_and_port(endpoint).ok_or_else(|| format!("invalid endpoint: {endpoint:?}"))?;
-        let plugin = match reader.root("/cluster/network/cni/name") {
-            Some("none") => Plugin::None,
-            Some(_) => Plugin::Included,
-            None if reader.has("KubeNetworkConfig")
-                && !reader.has("KubeFlannelCNIConfig")
-                && !reader.has("KubeExternalManifestConfig") =>
-            {
-                Plugin::None
+        refuse_unknown_keys(&config)?;
+        let os_key = config.talos_ca_key();
+        let os = Authority::read(
+            "machine.ca",
+            &config.talos_ca().ok_or("machine.ca is required")?,
+            os_key.as_ref().map(|key| key.expose_secret()),
+        )?;
+        match (kind, &os.key) {
+            (Kind::ControlPlane, None) => {
+                return Err("machine.ca.key is required on control plane nodes".to_owned());
             }
-            None => Plugin::Included,
-        };
-        let image = reader
-            .root("/machine/kubelet/image")
-            .or_else(|| reader.of_kind("KubeletConfig", "/image"))
-            .unwrap_or_default();
-        let strings = |pointer: &str| {
-            root.pointer(pointer)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect()
-        };
+            (Kind::Worker, Some(_)) => {
+                return Err("machine.ca.key is not allowed on workers".to_owned());
+            }
+            _ => {}
+        }
+        let kubernetes_key = config.kubernetes_ca_key();
+        let kubernetes = Authority::read(
+            "cluster.ca",
+            &config.kubernetes_ca().ok_or("cluster.ca is required")?,
+            kubernetes_key.as_ref().map(|key| key.expose_secret()),
+        )?;
+        let endpoint = config
+            .endpoint()
+            .ok_or("cluster.controlPlane.endpoint is required")?;
+        let (endpoint_host, endpoint_port) = host_and_port(endpoint)
+            .ok_or_else(|| format!("cluster.controlPlane.endpoint {endpoint:?} is no URL"))?;
+        let image = config.kubelet_image().unwrap_or_default();
+        let cloud_provider = ["kubelet", "extraArgs", "cloud-provider"];
+        let external = config
+            .at(&[&["machine"][..], &cloud_provider[..]].concat())
+            .or_else(|| {
+                config
+                    .of_kind("KubeletConfig")?
+                    .get("extraArgs")?
+                    .at(&cloud_provider[2..])
+            });
         Ok(Self {
             kind,
-            hostname: reader
-                .root("/machine/network/hostname")
-                .or_else(|| reader.of_kind("HostnameConfig", "/hostname"))
-                .map(str::to_owned),
+            hostname: config.hostname().map(str::to_owned),
             os,
             kubernetes,
-            cluster_id: reader
-                .root("/cluster/id")
-                .or_else(|| reader.of_kind("DiscoveryIdentityConfig", "/clusterID"))
-                .unwrap_or_default()
-                .to_owned(),
-            cluster_name: reader
-                .root("/cluster/clusterName")
-                .or_else(|| reader.of_kind("KubeClusterConfig", "/clusterName"))
-                .unwrap_or("kubernetes")
-                .to_owned(),
+            cluster_id: config.cluster_id().unwrap_or_default().to_owned(),
+            cluster_name: config.cluster_name().unwrap_or("kubernetes").to_owned(),
             endpoint: endpoint.to_owned(),
             endpoint_host,
             endpoint_port,
-            plugin,
+            plugin: if config.has_no_cni() {
+                Plugin::None
+            } else {
+                Plugin::Included
+            },
             kubelet_version: image
                 .rsplit_once(':')
                 .map(|(_, tag)| tag.split('@').next().unwrap_or(tag))
                 .filter(|tag| tag.starts_with('v'))
                 .unwrap_or("v0.0.0")
                 .to_owned(),
-            names: strings("/machine/certSANs"),
-            external_cloud: reader
-                .root("/machine/kubelet/extraArgs/cloud-provider")
-                .or_else(|| reader.of_kind("KubeletConfig", "/extraArgs/cloud-provider"))
-                == Some("external"),
+            names: config
+                .certificate_names()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            external_cloud: external.and_then(|value| value.as_str()) == Some("external"),
         })
     }
 }
 
-struct Reader<'a> {
-    documents: &'a [Value],
-    root: &'a Value,
-}
-
-impl<'a> Reader<'a> {
-    fn root(&self, pointer: &str) -> Option<&'a str> {
-        self.root.pointer(pointer)?.as_str()
-    }
-
-    fn documents_of(&self, kind: &'static str) -> impl Iterator<Item = &'a Value> {
-        self.documents
-            .iter()
-            .filter(move |document| document.get("kind").and_then(Value::as_str) == Some(kind))
-    }
-
-    fn has(&self, kind: &'static str) -> bool {
-        self.documents_of(kind).next().is_some()
-    }
-
-    fn of_kind(&self, kind: &'static str, pointer: &str) -> Option<&'a str> {
-        self.documents_of(kind)
-            .find_map(|document| document.pointer(pointer)?.as_str())
-    }
-
-    fn refuse_unknown_keys(&self) -> Result<(), String> {
-        const KNOWN: [&str; 5] = ["version", "debug", "persist", "machine", "cluster"];
-        let unknown: Vec<&str> = self
-            .root
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(key, _)| key.as_str())
-            .filter(|key| !KNOWN.contains(key))
-            .collect();
-        if unknown.is_empty() {
-            Ok(())
-        } else {
-            Err(format!(
-                "unknown keys found during decoding: {}",
-                unknown.join(", ")
-            ))
-        }
-    }
-
-    /// `{crt, key}` of base64'd PEM.
-    fn base64_authority(&self, pointer: &str) -> Option<Result<Authority, String>> {
-        let decode = |key: &str| -> Result<String, String> {
-            let text = self.root(&format!("{pointer}/{key}")).unwrap_or_default();
-            let bytes = STANDARD
-                .decode(text)
-                .map_err(|_| format!("{pointer}/{key}: no base64"))?;
-            String::from_utf8(bytes).map_err(|_| format!("{pointer}/{key}: no PEM"))
-        };
-        self.root.pointer(pointer)?;
-        Some(decode("crt").and_then(|crt| authority(pointer, &crt, &decode("key")?)))
-    }
-
-    /// `issuingCA: {cert, key}` or `acceptedCAs` of PEM.
-    fn plain_authority(&self, kind: &'static str) -> Option<Result<Authority, String>> {
-        let document = self.documents_of(kind).next()?;
-        let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
-        let certificate = text("/issuingCA/cert").or_else(|| text("/acceptedCAs/0"))?;
-        Some(authority(
-            kind,
-            certificate,
-            text("/issuingCA/key").unwrap_or_default(),
+fn refuse_unknown_keys(config: &MachineConfig) -> Result<(), String> {
+    const KNOWN: [&str; 5] = ["version", "debug", "persist", "machine", "cluster"];
+    let unknown: Vec<&str> = config
+        .v1alpha1()
+        .into_iter()
+        .flat_map(|document| document.iter())
+        .map(|entry| entry.key.as_str())
+        .filter(|key| !KNOWN.contains(key))
+        .collect();
+    if unknown.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
+            "unknown keys found during decoding: {}",
+            unknown.join(", ")
         ))
     }
-}
-
-fn authority(what: &str, certificate: &str, key: &str) -> Result<Authority, String> {
-    let certificate = Certificate::from_pem(certificate).map_err(|e| format!("{what}: {e}"))?;
-    let key = if key.trim().is_empty() {
-        None
-    } else {
-        Some(PrivateKey::from_pem(key).map_err(|e| format!("{what}: {e}"))?)
-    };
-    Ok(Authority { certificate, key })
 }
 
 fn host_and_port(endpoint: &str) -> Option<(String, u16)> {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, str::FromStr as _};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{config, iso};
+use super::iso;
 
 /// What the datacenter knows about a machine that is powered on.
 #[derive(Clone, Default)]
@@ -143,15 +143,19 @@ impl NoCloud {
 }
 
 fn document(name: &str, text: &str) -> Result<Value, String> {
-    config::documents(text)
-        .map(|mut documents| {
-            if documents.is_empty() {
-                Value::Null
-            } else {
-                documents.remove(0)
-            }
-        })
-        .map_err(|error| format!("{name} is not valid YAML: {error}"))
+    let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
+        let message = error.to_string();
+        format!(
+            "{name} is not valid YAML: {}",
+            message.lines().next().unwrap_or_default()
+        )
+    })?;
+    documents.retain(|document| !document.is_null());
+    Ok(if documents.is_empty() {
+        Value::Null
+    } else {
+        documents.remove(0)
+    })
 }
 
 /// The static addresses of a network-config of version 1 or 2, bare or wrapped in `network:`.

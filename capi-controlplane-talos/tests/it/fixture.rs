@@ -1,82 +1,95 @@
-//! A cluster's keys, machine configurations made of them, and a datacenter with machines.
+//! A cluster's secrets, machine configurations made of them, and a datacenter with machines.
 
 use std::{net::IpAddr, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use capi_bootstrap_talos::{
+    config::{ConfigInput, ConfigOptions, Contract, MachineType},
+    secrets::SecretsBundle,
+};
 use capi_controlplane_talos::{
     client::{ClientError, Credentials, Endpoint, Role, Settings, TalosClient},
     simulator::{Datacenter, MachineFacts, Options, Seed},
 };
 use capi_core::{
     clock::Clock,
-    pki::{CertificateAuthority, KeyAlgorithm, Subject},
+    pki::{CertificateAuthority, KeyAlgorithm, PrivateKey},
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
-/// The keys of a cluster.
+pub(crate) const ENDPOINT: &str = "https://10.0.0.100:6443";
+
+/// The secrets of a cluster.
 pub(crate) struct Keys {
-    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) bundle: SecretsBundle,
     pub(crate) os: CertificateAuthority,
     pub(crate) kubernetes: CertificateAuthority,
 }
 
 impl Keys {
-    pub(crate) fn new(id: &str, clock: &Clock) -> Self {
-        let authority = |algorithm, name: &str| {
-            CertificateAuthority::generate(algorithm, &Subject::organization(name), clock.now())
-                .expect("an authority")
-        };
+    pub(crate) fn new(name: &str, clock: &Clock) -> Self {
+        let service_account = PrivateKey::generate(KeyAlgorithm::EcdsaP256).expect("a key");
+        let bundle = SecretsBundle::generate_with(Contract::V1_13, clock.now(), &service_account)
+            .expect("a bundle");
         Self {
-            id: id.to_owned(),
-            os: authority(KeyAlgorithm::Ed25519, "talos"),
-            kubernetes: authority(KeyAlgorithm::EcdsaP256, "kubernetes"),
+            name: name.to_owned(),
+            os: bundle.certificates.talos.authority().expect("an authority"),
+            kubernetes: bundle
+                .certificates
+                .kubernetes
+                .authority()
+                .expect("an authority"),
+            bundle,
         }
     }
 
-    fn pair(authority: &CertificateAuthority, with_key: bool) -> String {
-        let key = if with_key {
-            authority.key().to_pem().expose_secret().to_owned()
-        } else {
-            String::new()
-        };
-        let encode = |text: &str| STANDARD.encode(text);
-        format!(
-            "{{crt: \"{}\", key: \"{}\"}}",
-            encode(&authority.certificate().to_pem()),
-            encode(&key)
-        )
+    /// A machine configuration of `kind` (`controlplane` or `worker`).
+    pub(crate) fn config(&self, kind: &str, cni: &str) -> String {
+        self.config_for(Contract::V1_13, kind, cni)
     }
 
-    /// A machine configuration of `kind` (`controlplane` or `worker`).
-    pub(crate) fn config(&self, kind: &str, endpoint: &str, cni: &str) -> String {
-        let with_key = kind == "controlplane";
-        format!(
-            "version: v1alpha1\nmachine:\n  type: {kind}\n  token: abcdef.0123456789abcdef\n  ca: {}\n  kubelet:\n    image: ghcr.io/siderolabs/kubelet:v1.34.1\ncluster:\n  id: {}\n  secret: c2VjcmV0\n  controlPlane:\n    endpoint: {endpoint}\n  clusterName: {}\n  network:\n    cni:\n      name: {cni}\n  token: abcdef.0123456789abcdef\n  ca: {}\n",
-            Self::pair(&self.os, with_key),
-            self.id,
-            self.id,
-            Self::pair(&self.kubernetes, with_key),
-        )
+    pub(crate) fn config_for(&self, contract: Contract, kind: &str, cni: &str) -> String {
+        let input = ConfigInput {
+            cluster_name: &self.name,
+            endpoint: ENDPOINT,
+            kubernetes_version: "1.34.1",
+            contract,
+            bundle: &self.bundle,
+            options: ConfigOptions::default(),
+        };
+        let kind = match kind {
+            "controlplane" => MachineType::ControlPlane,
+            _ => MachineType::Worker,
+        };
+        let text = input.generate(kind).expect("a configuration").to_yaml();
+        let text = text.expose_secret();
+        // the machine's own name is the platform's
+        let text = text.replace("auto: stable", "auto: off");
+        if cni == "none" {
+            text.replace("dnsDomain: ", "cni: {name: none}\n        dnsDomain: ")
+        } else {
+            text
+        }
     }
 
     /// A talosconfig of the admin.
-    pub(crate) fn talosconfig(&self, clock: &Clock) -> String {
-        let request = capi_core::pki::LeafRequest::client(
-            Subject::organization(Role::Admin.as_str()),
-            clock.now(),
-        );
-        let issued = self.os.issue(&request).expect("a certificate");
-        format!(
+    pub(crate) fn talosconfig(&self, clock: &Clock) -> SecretString {
+        let issued = self
+            .bundle
+            .talos_client(&[Role::Admin.as_str()], clock.now())
+            .expect("a certificate");
+        SecretString::from(format!(
             "context: {0}\ncontexts:\n  {0}:\n    endpoints: []\n    ca: {1}\n    crt: {2}\n    key: {3}\n",
-            self.id,
+            self.name,
             STANDARD.encode(self.os.certificate().to_pem()),
             STANDARD.encode(issued.certificate.to_pem()),
             STANDARD.encode(issued.key.to_pem().expose_secret()),
-        )
+        ))
     }
 }
 
-/// A datacenter with the keys of one cluster, and a client of its nodes.
+/// A datacenter with the secrets of one cluster, and a client of its nodes.
 pub(crate) struct Lab {
     pub(crate) clock: Clock,
     pub(crate) keys: Keys,
@@ -109,31 +122,25 @@ impl Lab {
     }
 
     pub(crate) fn facts(&self, number: u8, user_data: String) -> MachineFacts {
-        MachineFacts::new(uuid(number), format!("machine-{number}"))
-            .seed(Seed::Files {
-                user_data,
-                meta_data: format!("local-hostname: node-{number}\n"),
-                network_config: format!(
-                    "version: 2\nethernets:\n  eth0:\n    addresses: [{}/24]\n",
-                    address(number)
-                ),
-            })
-            .macs([])
+        MachineFacts::new(uuid(number), format!("machine-{number}")).seed(Seed::Files {
+            user_data,
+            meta_data: format!("local-hostname: node-{number}\n"),
+            network_config: format!(
+                "version: 2\nethernets:\n  eth0:\n    addresses: [{}/24]\n",
+                address(number)
+            ),
+        })
     }
 
     /// Powers a control plane node on.
     pub(crate) fn control_plane(&self, number: u8) {
-        let config = self
-            .keys
-            .config("controlplane", "https://10.0.0.100:6443", "flannel");
-        self.datacenter.boot(self.facts(number, config));
+        self.datacenter
+            .boot(self.facts(number, self.keys.config("controlplane", "flannel")));
     }
 
     pub(crate) fn worker(&self, number: u8) {
-        let config = self
-            .keys
-            .config("worker", "https://10.0.0.100:6443", "flannel");
-        self.datacenter.boot(self.facts(number, config));
+        self.datacenter
+            .boot(self.facts(number, self.keys.config("worker", "flannel")));
     }
 
     pub(crate) fn settings(&self) -> Settings {

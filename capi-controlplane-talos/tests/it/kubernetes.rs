@@ -84,9 +84,7 @@ async fn nodes_register_without_provider_id_and_get_ready() {
 #[tokio::test(start_paused = true)]
 async fn nodes_wait_for_the_network_plugin_of_the_user() {
     let lab = Lab::virtual_time();
-    let config = lab
-        .keys
-        .config("controlplane", "https://10.0.0.100:6443", "none");
+    let config = lab.keys.config("controlplane", "none");
     lab.datacenter.boot(lab.facts(1, config.clone()));
     lab.client(1).await.bootstrap().await.expect("bootstrap");
     let api = lab_nodes(&lab);
@@ -100,9 +98,7 @@ async fn nodes_wait_for_the_network_plugin_of_the_user() {
         lab.clock.clone(),
         Options::default().network_plugin(NetworkPlugin::Present),
     );
-    let config = at_once
-        .keys
-        .config("controlplane", "https://10.0.0.100:6443", "none");
+    let config = at_once.keys.config("controlplane", "none");
     at_once.datacenter.boot(at_once.facts(1, config));
     at_once
         .client(1)

@@ -363,7 +363,7 @@ async fn a_talosconfig_is_read_and_broken_ones_say_what_is_wrong_without_their_c
     let lab = Lab::virtual_time();
     lab.control_plane(1);
     lab.client(1).await;
-    let good = SecretString::from(lab.keys.talosconfig(&lab.clock));
+    let good = lab.keys.talosconfig(&lab.clock);
     let credentials = Credentials::from_talosconfig(&good).expect("a talosconfig");
     let client = TalosClient::connect(address(1).into(), &credentials, &lab.settings())
         .await
@@ -425,9 +425,7 @@ async fn a_node_without_configuration_waits_in_maintenance_mode_until_it_gets_on
             (error.code(), error.class()),
             (Some(Code::InvalidArgument), RetryClass::Invalid)
         );
-        let config = lab
-            .keys
-            .config("controlplane", "https://10.0.0.100:6443", "flannel");
+        let config = lab.keys.config("controlplane", "flannel");
         node.apply_configuration(&SecretString::from(config), ApplyMode::Auto, false, None)
             .await
             .expect("apply");
@@ -466,15 +464,11 @@ async fn an_invalid_configuration_in_the_seed_stops_the_node_with_a_reason() {
 async fn configurations_are_applied_staged_or_tried() {
     let lab = Lab::virtual_time();
     let node = lab.cluster(1).await;
-    let base = lab
-        .keys
-        .config("controlplane", "https://10.0.0.100:6443", "flannel");
+    let base = lab.keys.config("controlplane", "flannel");
     let named = |name: &str| {
-        SecretString::from(format!(
-            "{base}---\napiVersion: v1alpha1\nkind: HostnameConfig\nauto: off\nhostname: {name}\n"
-        ))
+        SecretString::from(base.replace("auto: off", &format!("auto: off\nhostname: {name}")))
     };
-    for (text, reason) in [("x: [", "decoding"), ("x: y\n", "v1alpha1")] {
+    for (text, reason) in [("x: [", "line 1"), ("x: y\n", "machine.type")] {
         let error = node
             .apply_configuration(&SecretString::from(text), ApplyMode::NoReboot, false, None)
             .await
@@ -482,7 +476,7 @@ async fn configurations_are_applied_staged_or_tried() {
         assert_eq!(error.code(), Some(Code::InvalidArgument));
         assert!(error.to_string().contains(reason), "{error}");
     }
-    let unknown = SecretString::from(format!("{base}surprise: true\n"));
+    let unknown = SecretString::from(format!("surprise: true\n{base}"));
     let error = node
         .apply_configuration(&unknown, ApplyMode::Auto, false, None)
         .await
