@@ -19,6 +19,7 @@
 //! | [`row`], [`tally`] | what of many machines matters, and what they have in common |
 //! | [`machine_set`], [`preflight`] | how many machines a MachineSet has, which ones go |
 //! | [`rollout`] | how machines move from old MachineSets of a MachineDeployment to the new one |
+//! | [`control_plane`] | which control plane machine is made, joined, replaced, removed next |
 //! | [`defaults`] | what nobody set in a MachineSet or MachineDeployment |
 //! | [`snapshot`] | nothing: what a decision was made from, to make it again |
 //! | [`paused`], [`up_to_date`] | who is paused; what makes a machine outdated |
@@ -27,6 +28,7 @@ pub mod action;
 mod aggregate;
 pub mod cluster;
 pub mod condition;
+pub mod control_plane;
 pub mod defaults;
 pub mod delete;
 mod deployment_status;

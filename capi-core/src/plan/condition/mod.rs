@@ -21,6 +21,7 @@ pub use mirror::{Fallback, mirror, read_conditions};
 use std::{borrow::Cow, cmp::Ordering};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::api::{Condition, ConditionStatus, Time};
 
@@ -65,9 +66,11 @@ pub mod types {
 }
 
 /// A condition as a planner wants it, before it meets the object that will carry it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Wanted {
     /// Type of the condition.
+    #[serde(rename = "type")]
     pub type_: Cow<'static, str>,
     /// True, False or Unknown.
     pub status: ConditionStatus,
