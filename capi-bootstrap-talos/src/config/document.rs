@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
+use super::schema::{self, Kind};
 use super::yaml::{self, Mapping, Node, YamlError};
 
 /// A configuration that is not one, or is not valid.
@@ -167,6 +168,37 @@ impl MachineConfig {
                     )));
                 }
             }
+        }
+        Ok(Self { documents })
+    }
+
+    /// Reads a configuration strictly, as Talos loads one: every kind and key is known, every
+    /// value is of its type, no document comes twice. What comes out is in Talos' own form.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that names document, path and line.
+    pub fn load(text: &str) -> Result<Self, ConfigError> {
+        let mut documents: Vec<Mapping> = Vec::new();
+        let mut identities = std::collections::BTreeSet::new();
+        for document in yaml::parse(text)? {
+            if document.node.is_null() {
+                continue;
+            }
+            let Node::Mapping(mapping) = document.node else {
+                return Err(ConfigError::Invalid(format!(
+                    "line {}: a document of a machine configuration must be a mapping",
+                    document.line
+                )));
+            };
+            let (decoded, _) = decode_document(&mapping, document.line)?;
+            let id = DocumentId::of(&decoded);
+            if !identities.insert(id.clone()) {
+                return Err(ConfigError::Invalid(format!(
+                    "line {}: {id} is there twice",
+                    document.line
+                )));
+            }
+            documents.push(encode_document(&decoded));
         }
         Ok(Self { documents })
     }
@@ -335,5 +367,63 @@ impl MachineConfig {
         let bytes = Zeroizing::new(STANDARD.decode(encoded.trim()).ok()?);
         let text = std::str::from_utf8(&bytes).ok()?;
         (!text.is_empty()).then(|| Zeroizing::new(text.to_owned()))
+    }
+}
+
+/// A document that is one of a machine configuration at all.
+pub(super) fn require_kind(document: &Mapping, line: usize) -> Result<(), ConfigError> {
+    let at = if line == 0 {
+        String::new()
+    } else {
+        format!("line {line}: ")
+    };
+    let id = DocumentId::of(document);
+    let problem = match (id.kind.is_empty(), id.api_version.is_empty()) {
+        (true, _)
+            if ["machine", "cluster", "debug", "persist"]
+                .iter()
+                .any(|key| document.get(key).is_some()) =>
+        {
+            return Ok(());
+        }
+        (true, _) => "kind is missing, and so are machine and cluster".to_owned(),
+        (false, true) => format!("{}: apiVersion is missing", id.kind),
+        (false, false) if schema::kind(&id).is_none() => format!(
+            "Talos {} knows no document of kind {:?} in {:?}",
+            super::Contract::NEWEST,
+            id.kind,
+            id.api_version
+        ),
+        (false, false) => return Ok(()),
+    };
+    Err(ConfigError::Invalid(format!("{at}{problem}")))
+}
+
+/// Reads one document strictly.
+pub(super) fn decode_document(
+    document: &Mapping,
+    line: usize,
+) -> Result<(Mapping, Option<&'static Kind>), ConfigError> {
+    require_kind(document, line)?;
+    let id = DocumentId::of(document);
+    let Some(kind) = schema::kind(&id) else {
+        return Ok((document.clone(), None));
+    };
+    let decoded = schema::decode(kind.fields, document).map_err(|problem| {
+        let id = if id.is_v1alpha1() {
+            String::new()
+        } else {
+            format!("{id}: ")
+        };
+        ConfigError::Invalid(format!("{id}{problem}"))
+    })?;
+    Ok((decoded, Some(kind)))
+}
+
+/// Writes a decoded document in Talos' form.
+pub(super) fn encode_document(document: &Mapping) -> Mapping {
+    match schema::kind(&DocumentId::of(document)) {
+        Some(kind) => schema::encode(kind.fields, document),
+        None => document.clone(),
     }
 }

@@ -4,8 +4,11 @@
 mod contract;
 mod document;
 mod generate;
+mod patch;
+mod schema;
 pub mod yaml;
 
 pub use contract::{Contract, InvalidTalosVersion};
 pub use document::{ConfigError, DocumentId, MachineConfig, MachineType};
 pub use generate::{ConfigInput, ConfigOptions, GenerateError, Install};
+pub use patch::{JsonOperation, JsonPatch, Patch, StrategicPatch};

@@ -280,8 +280,8 @@ impl Mapping {
     }
 
     /// Keeps the entries that `keep` is true for.
-    pub fn retain(&mut self, keep: impl FnMut(&Entry) -> bool) {
-        self.entries.retain(keep);
+    pub fn retain_mut(&mut self, keep: impl FnMut(&mut Entry) -> bool) {
+        self.entries.retain_mut(keep);
     }
 
     /// Adds an entry that was read; the caller knows that the key is new.

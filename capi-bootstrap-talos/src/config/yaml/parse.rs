@@ -1,6 +1,7 @@
 //! Text into documents, as strict as Talos: a key twice is an error, an unknown alias is an
 //! error; merge keys (`<<`) and anchors are resolved.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
@@ -33,7 +34,8 @@ enum Open {
     },
 }
 
-struct Builder {
+struct Builder<'a> {
+    text: &'a str,
     documents: Vec<Document>,
     stack: Vec<(Open, usize, usize)>,
     anchors: BTreeMap<usize, Node>,
@@ -55,6 +57,7 @@ fn error(span: &Span, message: impl Into<String>) -> YamlError {
 /// scalar, a tag other than those of the core schema, or nesting beyond all reason.
 pub fn parse(text: &str) -> Result<Vec<Document>, YamlError> {
     let mut builder = Builder {
+        text,
         documents: Vec::new(),
         stack: Vec::new(),
         anchors: BTreeMap::new(),
@@ -71,11 +74,12 @@ pub fn parse(text: &str) -> Result<Vec<Document>, YamlError> {
     Ok(builder.documents)
 }
 
-impl Builder {
+impl Builder<'_> {
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<(), YamlError> {
         match event {
             Event::DocumentStart(..) => self.anchors.clear(),
             Event::Scalar(text, style, anchor, tag) => {
+                let text = self.without_invented_break(text, style, span);
                 let mut plain = style == ScalarStyle::Plain;
                 if let Some(tag) = tag {
                     plain = self.tagged(&tag, plain, span)?;
@@ -108,6 +112,27 @@ impl Builder {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A block scalar that ends with the text, without a line break, has none either.
+    fn without_invented_break<'b>(
+        &self,
+        scalar: Cow<'b, str>,
+        style: ScalarStyle,
+        span: &Span,
+    ) -> Cow<'b, str> {
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        let at_end = span
+            .byte_range()
+            .is_some_and(|range| range.end >= self.text.len());
+        if block && at_end && !self.text.ends_with('\n') {
+            match scalar.strip_suffix('\n') {
+                Some(stripped) => Cow::Owned(stripped.to_owned()),
+                None => scalar,
+            }
+        } else {
+            scalar
+        }
     }
 
     /// Whether a tagged scalar is plain.

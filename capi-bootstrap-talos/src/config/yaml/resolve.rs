@@ -119,9 +119,27 @@ pub(super) fn needs_quotes(text: &str) -> bool {
     ) {
         return true;
     }
-    // numbers in base sixty, dates, and fractions as YAML 1.1 knows them
-    text.starts_with(|first: char| first.is_ascii_digit() || "+-.".contains(first))
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || b"+-.:_eEtTzZ ".contains(&byte))
+    // numbers in base sixty, and dates, as YAML 1.1 knows them
+    let of = |allowed: &[u8]| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_digit() || allowed.contains(&byte))
+    };
+    let starts_with_digit = text
+        .trim_start_matches(['+', '-'])
+        .starts_with(|first: char| first.is_ascii_digit());
+    starts_with_digit && (text.contains(':') && of(b"+-:._") || is_date(text))
+}
+
+fn is_date(text: &str) -> bool {
+    let mut parts = text.splitn(3, '-');
+    let is_number = |part: Option<&str>, lengths: &[usize]| {
+        part.is_some_and(|part| {
+            lengths.contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    is_number(parts.next(), &[4])
+        && is_number(parts.next(), &[1, 2])
+        && parts
+            .next()
+            .is_some_and(|day| day.starts_with(|first: char| first.is_ascii_digit()))
 }

@@ -226,3 +226,19 @@ fn equality_is_of_values_and_not_of_form() {
     assert!(one("a: [1, 2]") != one("a: [2, 1]"));
     assert!(one("a: 1.0") != one("a: 1"));
 }
+
+#[test]
+fn a_block_that_ends_with_the_text_has_a_line_break_only_where_one_is_written() {
+    for (text, expected) in [
+        ("a: |\n  x", "x"),
+        ("a: |\n  x\n", "x\n"),
+        ("a: |-\n  x\n", "x"),
+        ("a: >\n  x\n  y", "x y"),
+    ] {
+        assert_eq!(
+            one(text).at(&["a"]).unwrap().as_str(),
+            Some(expected),
+            "{text:?}"
+        );
+    }
+}

@@ -135,16 +135,14 @@ fn scalar(out: &mut String, text: &str, quoted: bool, literal_depth: Option<usiz
     }
 }
 
-/// Whether a text can stand without quotes in block and flow context.
+/// Whether a text can stand without quotes in block context, which is all that is written.
 fn is_plain_safe(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(|c: char| "-?:,[]{}#&*!|>'\"%@` \t".contains(c))
         && !text.ends_with([' ', '\t', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
-        && text
-            .chars()
-            .all(|c| is_printable(c) && !",[]{}".contains(c))
+        && text.chars().all(is_printable)
         || text.len() > 1
             && text.starts_with('-')
             && text
