@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod config;
+pub mod provider;
 pub mod secrets;
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use capi_core::pki::{KeyAlgorithm, PrivateKey};
 
-use crate::config::Contract;
+use crate::config::yaml::Node;
+use crate::config::{Contract, DocumentId, MachineConfig};
 use crate::secrets::SecretsBundle;
 
 /// A bundle that is made once for all tests, with a small service account key.
@@ -106,4 +107,59 @@ pub(crate) fn assert_same_text(left: &str, right: &str, what: &str) {
         right.lines().count(),
         "{what}: number of lines"
     );
+}
+
+/// The paths at which two values differ.
+pub(crate) fn differences(left: &Node, right: &Node, path: &str, out: &mut Vec<String>) {
+    match (left, right) {
+        (Node::Mapping(left), Node::Mapping(right)) => {
+            let keys = left
+                .iter()
+                .chain(right.iter())
+                .map(|entry| entry.key.as_str());
+            for key in keys.collect::<std::collections::BTreeSet<_>>() {
+                match (left.get(key), right.get(key)) {
+                    (Some(left), Some(right)) => {
+                        differences(left, right, &format!("{path}.{key}"), out);
+                    }
+                    (ours, _) => out.push(format!(
+                        "{path}.{key} only {}",
+                        if ours.is_some() { "ours" } else { "theirs" }
+                    )),
+                }
+            }
+        }
+        (Node::Sequence(left), Node::Sequence(right)) if left.len() == right.len() => {
+            for (index, (left, right)) in left.iter().zip(right).enumerate() {
+                differences(left, right, &format!("{path}[{index}]"), out);
+            }
+        }
+        _ if left == right => {}
+        _ => out.push(format!(
+            "{path}: ours {}, theirs {}",
+            left.to_json(),
+            right.to_json()
+        )),
+    }
+}
+
+/// The paths at which two configurations differ.
+pub(crate) fn config_differences(left: &MachineConfig, right: &MachineConfig) -> Vec<String> {
+    let tree = |config: &MachineConfig| {
+        Node::Mapping(
+            config
+                .documents()
+                .iter()
+                .map(|document| {
+                    (
+                        DocumentId::of(document).to_string(),
+                        Node::Mapping(document.clone()),
+                    )
+                })
+                .collect(),
+        )
+    };
+    let mut out = Vec::new();
+    differences(&tree(left), &tree(right), "", &mut out);
+    out
 }

@@ -61,6 +61,12 @@ impl Contract {
         self.since(12)
     }
 
+    /// The newest Kubernetes that this Talos runs: what a machine without a version gets.
+    pub(crate) fn newest_kubernetes(self) -> String {
+        // both have a minor version every four months, 22 apart since Talos 1.5
+        format!("1.{}.0", self.min(Self::NEWEST).minor.max(5) + 23)
+    }
+
     /// Whether a newer form than the newest known one is meant.
     pub fn is_newer_than_known(self) -> bool {
         self > Self::NEWEST

@@ -116,9 +116,7 @@ fn value(of: &Type, node: &Node, place: &Place<'_>) -> Result<Option<Node>, Stri
             .map(number)
             .ok_or_else(|| expected(&format!("a whole number from 0, of {bits} bits")))?,
         Type::Base64 => base64(scalar("base64")?).ok_or_else(|| expected("base64"))?,
-        Type::Text(form) => {
-            text::normalise(*form, scalar("text")?).map_err(|what| expected(what))?
-        }
+        Type::Text(form) => text::normalise(*form, scalar("text")?).map_err(&expected)?,
         Type::Enum(values) => {
             let text = scalar("text")?.text();
             if !values.contains(&text) {

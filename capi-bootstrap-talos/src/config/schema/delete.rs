@@ -4,6 +4,7 @@ use super::{Struct, Type};
 use crate::config::yaml::{Mapping, Node};
 
 /// One step that a path may take from here.
+#[derive(Clone, Copy)]
 enum At<'a> {
     Struct(&'a Struct),
     Of(&'a Type),

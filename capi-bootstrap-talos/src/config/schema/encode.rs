@@ -31,12 +31,25 @@ fn encode_value(of: &Type, value: &Node) -> Node {
                 .map(|entry| (entry.key.as_str(), encode_value(inner, &entry.value)))
                 .collect(),
         ),
-        (Type::Free | Type::Any | Type::Args, Node::Mapping(mapping)) => Node::Mapping(
+        (Type::Args, Node::Mapping(mapping)) => Node::Mapping(
+            sorted(mapping)
+                .map(|entry| {
+                    let empty = entry.value.as_str() == Some("");
+                    let value = if empty {
+                        Node::null()
+                    } else {
+                        entry.value.clone()
+                    };
+                    (entry.key.as_str(), value)
+                })
+                .collect(),
+        ),
+        (Type::Free | Type::Any, Node::Mapping(mapping)) => Node::Mapping(
             sorted(mapping)
                 .map(|entry| (entry.key.as_str(), encode_value(&Type::Any, &entry.value)))
                 .collect(),
         ),
-        (Type::Free | Type::Any | Type::Args, Node::Sequence(items)) => Node::Sequence(
+        (Type::Free | Type::Any, Node::Sequence(items)) => Node::Sequence(
             items
                 .iter()
                 .map(|item| encode_value(&Type::Any, item))
