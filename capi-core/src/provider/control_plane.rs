@@ -30,6 +30,12 @@ pub struct DesiredControlPlane {
     pub on_delete: bool,
     /// Machines made before this time are replaced once it has passed.
     pub rollout_after: Option<Timestamp>,
+    /// Remediations of one machine after another at most; no limit when `None`.
+    pub max_remediations: Option<u32>,
+    /// Seconds between remediations of the same chain.
+    pub remediation_period_seconds: u32,
+    /// Seconds after which a machine that replaced another counts as a success.
+    pub min_healthy_period_seconds: Option<u32>,
 }
 
 /// A call about a control plane.
@@ -72,10 +78,14 @@ pub struct BootstrapObject {
 pub struct MachineHealth {
     /// Name of the Machine.
     pub machine: String,
-    /// Member of etcd; `None` when nobody could be asked.
-    pub etcd_member: Option<bool>,
-    /// The machine's control plane components answer; `None` when nobody could be asked.
-    pub healthy: Option<bool>,
+    /// It is a member of etcd; `None` when nobody could be asked.
+    pub member: Option<bool>,
+    /// It is a member that does not vote yet.
+    pub learner: bool,
+    /// The member is healthy; `None` when nobody could be asked.
+    pub member_healthy: Option<bool>,
+    /// The control plane components on it answer; `None` when nobody could be asked.
+    pub components: Option<bool>,
     /// What is wrong, for people; empty when nothing is.
     pub message: String,
 }
@@ -110,6 +120,16 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// does it, for the Node whose system UUID or addresses are the machine's.
     fn sdk_sets_node_provider_id(&self) -> bool {
         false
+    }
+
+    /// The finalizer on the provider's objects; `<kind>.<group>` unless said otherwise.
+    fn finalizer(&self) -> Option<String> {
+        None
+    }
+
+    /// etcd runs on the machines. False where it runs elsewhere: then nobody leaves it.
+    fn etcd_managed(&self) -> bool {
+        true
     }
 
     /// What the object asks for. Pure.
@@ -182,6 +202,17 @@ pub trait ControlPlane: Send + Sync + 'static {
         &self,
         cx: &ControlPlaneContext<Self::ControlPlane>,
         leaving: &ControlPlaneMachine,
+    ) -> Result<Progress<()>, ProviderError>;
+
+    /// Takes a member out of etcd that belongs to no machine, one of
+    /// [`ControlPlaneHealth::foreign_members`]. Ready when it is no member any more.
+    ///
+    /// # Errors
+    /// See [`ErrorClass`](super::ErrorClass).
+    async fn remove_member(
+        &self,
+        cx: &ControlPlaneContext<Self::ControlPlane>,
+        member: &str,
     ) -> Result<Progress<()>, ProviderError>;
 
     /// The kubeconfig of the workload cluster with a client certificate that is good for a while.

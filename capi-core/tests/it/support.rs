@@ -18,7 +18,6 @@ pub(crate) fn epoch() -> Timestamp {
 
 /// A server, a client, a datacenter.
 pub(crate) struct Plane {
-    pub(crate) server: ApiServer,
     pub(crate) client: kube::Client,
     pub(crate) clock: Clock,
     pub(crate) datacenter: Datacenter,
@@ -35,7 +34,6 @@ impl Plane {
         Self {
             client: embedded::client(&server),
             datacenter: Datacenter::new(clock.clone(), settings),
-            server,
             clock,
         }
     }

@@ -243,11 +243,8 @@ impl<P: Ipam> ClaimHost<P> {
         if !subject.object.has_finalizer(CLAIM_FINALIZER) {
             return Ok(Outcome::done());
         }
-        let existing = match self.existing(&subject, pool_key) {
-            Ok(existing) => existing,
-            // Not ours to touch; the claim may go all the same.
-            Err(_) => None,
-        };
+        // What is not ours is not touched; the claim may go all the same.
+        let existing = self.existing(&subject, pool_key).unwrap_or_default();
         if let Some(object) = existing {
             let address: Arc<IPAddress> = object.decode()?;
             if let (Some(pool), Ok(bits)) = (&pool, address.spec.address.parse::<IpAddr>()) {

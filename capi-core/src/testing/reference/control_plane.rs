@@ -58,8 +58,7 @@ impl ControlPlane for ReferenceControlPlaneProvider {
             machine_labels: BTreeMap::new(),
             machine_annotations: BTreeMap::new(),
             surge: true,
-            on_delete: false,
-            rollout_after: None,
+            ..DesiredControlPlane::default()
         })
     }
 
@@ -125,9 +124,10 @@ impl ControlPlane for ReferenceControlPlaneProvider {
                 .iter()
                 .map(|name| MachineHealth {
                     machine: name.clone(),
-                    etcd_member: Some(members.contains(name)),
-                    healthy: Some(running(name) && members.contains(name)),
-                    message: String::new(),
+                    member: Some(members.contains(name)),
+                    member_healthy: Some(running(name) && members.contains(name)),
+                    components: Some(running(name)),
+                    ..MachineHealth::default()
                 })
                 .collect(),
             status: serde_json::Map::new(),
@@ -141,6 +141,16 @@ impl ControlPlane for ReferenceControlPlaneProvider {
     ) -> Result<Progress<()>, ProviderError> {
         self.0.call("prepare_removal").await?;
         self.0.leave(&cluster_key(&cx.cluster), &name(leaving))?;
+        Ok(Progress::Ready(()))
+    }
+
+    async fn remove_member(
+        &self,
+        cx: &ControlPlaneContext<ReferenceControlPlane>,
+        member: &str,
+    ) -> Result<Progress<()>, ProviderError> {
+        self.0.call("remove_member").await?;
+        self.0.leave(&cluster_key(&cx.cluster), member)?;
         Ok(Progress::Ready(()))
     }
 
