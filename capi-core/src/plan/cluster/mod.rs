@@ -8,6 +8,8 @@
 mod conditions;
 mod counters;
 mod provision;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 

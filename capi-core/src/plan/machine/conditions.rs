@@ -349,7 +349,7 @@ impl Work<'_> {
 
     /// The deletion as the condition Ready tells it: alike for many machines, so that it can be
     /// aggregated.
-    fn deletion_in_short(&self, deleting: &Condition) -> String {
+    pub(super) fn deletion_in_short(&self, deleting: &Condition) -> String {
         const LONG: Duration = Duration::from_secs(15 * 60);
         const LONG_DRAIN: Duration = Duration::from_secs(5 * 60);
         let stage = &deleting.reason;

@@ -8,6 +8,8 @@
 
 mod conditions;
 mod provision;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -423,3 +423,6 @@ pub fn is_outdated(set: Option<&Metadata>, deployment: Option<&Metadata>) -> Res
     };
     Ok(revision(set)? < revision(deployment)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -281,61 +281,45 @@ impl Step {
     fn message(&self, started: Time) -> String {
         const BUDGET: &str = "annot evict pod as it would violate the pod's disruption budget.";
         const SHOWN_FAILURES: usize = 5;
-        let mut text = format!("Drain not completed yet (started at {started}):");
-        let mut bullet = |pods: &[String], what: &str| {
-            let kind = if pods.len() > 1 { "Pods" } else { "Pod" };
-            text.push_str(&format!("\n* {kind} {}: {what}", shortened(pods, 3)));
+        const AFTER: &str = "After above Pods have been removed from the Node,";
+        let kind = |count: usize| if count == 1 { "Pod" } else { "Pods" };
+        let bullet = |pods: &[String], what: &str| {
+            format!("* {} {}: {what}", kind(pods.len()), shortened(pods, 3))
         };
+        let mut lines = vec![format!("Drain not completed yet (started at {started}):")];
         if !self.terminating.is_empty() {
-            bullet(
-                &self.terminating,
-                "deletionTimestamp set, but still not removed from the Node",
-            );
+            let what = "deletionTimestamp set, but still not removed from the Node";
+            lines.push(bullet(&self.terminating, what));
         }
         for (failure, pods) in self.failed.iter().take(SHOWN_FAILURES) {
             let failure = failure.replace(&format!("C{BUDGET}"), &format!("c{BUDGET}"));
-            if failure.starts_with(&format!("c{BUDGET}")) {
-                bullet(pods, &failure);
+            lines.push(if failure.starts_with(&format!("c{BUDGET}")) {
+                bullet(pods, &failure)
             } else {
-                bullet(pods, &format!("failed to evict Pod, {failure}"));
-            }
+                bullet(pods, &format!("failed to evict Pod, {failure}"))
+            });
         }
-        let hidden: usize = self
-            .failed
-            .values()
-            .skip(SHOWN_FAILURES)
-            .map(Vec::len)
-            .sum();
-        if !self.waiting.is_empty() && hidden == 0 {
-            bullet(&self.waiting, "waiting for completion");
-        } else if hidden > 0 {
-            let pods = if hidden == 1 { "Pod" } else { "Pods" };
-            text.push_str(&format!("\n* {hidden} {pods} with other issues"));
-            if !self.waiting.is_empty() {
-                let kind = if self.waiting.len() > 1 {
-                    "Pods"
-                } else {
-                    "Pod"
-                };
-                let names = shortened(&self.waiting, 3);
-                text.push_str(&format!("\n* {kind} {names}: waiting for completion"));
-            }
+        let hidden = self.failed.values().skip(SHOWN_FAILURES);
+        let hidden: usize = hidden.map(Vec::len).sum();
+        if hidden > 0 {
+            lines.push(format!("* {hidden} {} with other issues", kind(hidden)));
+        }
+        if !self.waiting.is_empty() {
+            lines.push(bullet(&self.waiting, "waiting for completion"));
         }
         if !self.later.is_empty() {
-            text.push_str(&format!(
-                "\nAfter above Pods have been removed from the Node, the following Pods will be \
-                 evicted: {}",
-                shortened(&self.later, 3)
+            let pods = shortened(&self.later, 3);
+            lines.push(format!(
+                "{AFTER} the following Pods will be evicted: {pods}"
             ));
         }
         if !self.waiting_later.is_empty() {
-            text.push_str(&format!(
-                "\nAfter above Pods have been removed from the Node, waiting for the following \
-                 Pods to complete without eviction: {}",
-                shortened(&self.waiting_later, 3)
+            let pods = shortened(&self.waiting_later, 3);
+            lines.push(format!(
+                "{AFTER} waiting for the following Pods to complete without eviction: {pods}"
             ));
         }
-        text
+        lines.join("\n")
     }
 }
 
@@ -516,3 +500,6 @@ pub fn delay_causes(message: &str) -> Vec<&'static str> {
     .map(|(_, cause)| cause)
     .collect()
 }
+
+#[cfg(test)]
+mod tests;
