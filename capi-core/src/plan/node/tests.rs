@@ -303,7 +303,7 @@ fn taints_of_the_machine_are_kept_or_set_once_as_they_ask() {
     );
 
     // Removed by somebody: the kept one comes back, the other one does not.
-    let mut removed = synced.clone();
+    let mut removed = synced;
     removed.spec.taints.clear();
     let again = given.synced(&removed);
     assert_eq!(shown(&again), ["a=1:NoSchedule"]);

@@ -116,7 +116,8 @@ fn the_first_rule_that_holds_tells_of_the_node() {
 
 #[test]
 fn a_nodes_conditions_are_summed_up() {
-    let table: &[(&[(&str, &str, &str)], &str, &str)] = &[
+    type Row<'a> = (&'a [(&'a str, &'a str, &'a str)], &'a str, &'a str);
+    let table: &[Row<'_>] = &[
         (&[], "True NodeReady", "True NodeHealthy"),
         (
             &[("MemoryPressure", "True", "out of memory")],
@@ -447,7 +448,7 @@ fn external_objects_are_mirrored_and_missing_ones_explained() {
         (
             |f| {
                 infra(f).ready =
-                    Field::Present(condition("Ready", ConditionStatus::False, "Bad", "m"))
+                    Field::Present(condition("Ready", ConditionStatus::False, "Bad", "m"));
             },
             "False Bad m",
         ),

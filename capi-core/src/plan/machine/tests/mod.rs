@@ -2,6 +2,7 @@
 
 mod conditions;
 mod deletion;
+mod property;
 mod provisioning;
 
 use super::*;

@@ -233,9 +233,9 @@ fn external_objects_pass_from_their_maker_to_the_machine() {
     let other = owner("example.org/v1", "Other");
     for (owners, is_control_plane, kept) in [
         (vec![set.clone()], false, vec![]),
-        (vec![set.clone(), other.clone()], false, vec!["Other"]),
+        (vec![set, other.clone()], false, vec!["Other"]),
         (vec![control_plane.clone()], true, vec![]),
-        (vec![control_plane.clone()], false, vec!["ControlPlane"]),
+        (vec![control_plane], false, vec!["ControlPlane"]),
     ] {
         let mut facts = fresh();
         if is_control_plane {
