@@ -28,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     api::{GlobalInClusterIPPool, InClusterIPPool},
     in_cluster_ipam::InClusterIpam,
-    provider::{Bootstrap, Infrastructure},
+    provider::{Bootstrap, ControlPlane, Infrastructure},
     runtime::Controller,
 };
 
@@ -47,6 +47,11 @@ pub fn infrastructure<P: Infrastructure>(provider: P) -> Vec<Arc<dyn Controller>
 /// The controllers that host a bootstrap provider.
 pub fn bootstrap<P: Bootstrap>(provider: P) -> Vec<Arc<dyn Controller>> {
     vec![Arc::new(host::BootstrapHost::new(Arc::new(provider)))]
+}
+
+/// The controllers that host a control plane provider.
+pub fn control_plane<P: ControlPlane>(provider: P) -> Vec<Arc<dyn Controller>> {
+    vec![Arc::new(host::ControlPlaneHost::new(Arc::new(provider)))]
 }
 
 /// The controllers that give addresses from in-cluster pools, namespaced and global.

@@ -4,6 +4,7 @@
 //! before effect, conditions, status in both contract versions, events, requeue.
 
 mod bootstrap;
+mod control_plane;
 mod infra_cluster;
 mod infra_machine;
 mod ipam;
@@ -12,6 +13,7 @@ mod ports;
 mod subject;
 
 pub use bootstrap::BootstrapHost;
+pub use control_plane::ControlPlaneHost;
 pub use infra_cluster::InfraClusterHost;
 pub use infra_machine::InfraMachineHost;
 pub use ipam::{ClaimHost, PoolHost};

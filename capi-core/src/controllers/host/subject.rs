@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Cluster, Machine, annotations, labels},
+    api::{Cluster, Condition, Machine, annotations, labels},
     plan::condition::{Conditions, Wanted, types},
     provider::{Again, ErrorClass, Progress, ProviderError, ProviderKind, StatusFields, Wait},
     runtime::{Error, Object, ObjectKey, Outcome, ResourceType, Runtime, merge_diff},
@@ -138,6 +138,16 @@ impl<K: ProviderKind> Subject<K> {
     pub(crate) fn is_provisioned(&self) -> bool {
         let at = |path| self.before.pointer(path).and_then(Value::as_bool) == Some(true);
         at("/status/initialization/provisioned") || at("/status/ready")
+    }
+
+    /// The conditions that the object has.
+    pub(crate) fn conditions(&self) -> Vec<Condition> {
+        self.conditions.as_slice().to_vec()
+    }
+
+    /// The status that the object has.
+    pub(crate) fn status(&self) -> Option<&Value> {
+        self.before.get("status")
     }
 
     pub(crate) fn set_condition(&mut self, wanted: Wanted) {

@@ -1,0 +1,305 @@
+//! Control planes: the generic planner on a distribution.
+
+mod collect;
+mod execute;
+mod nodes;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use kube_core::Resource as _;
+use serde_json::json;
+
+use super::subject::{CORE, Subject, conventional_finalizer};
+use crate::{
+    api::{Cluster, Machine, labels},
+    plan::control_plane::{self, ControlPlanePlan, ControlPlaneStatus},
+    provider::ControlPlane,
+    runtime::{
+        Change, Controller, Error, ObjectKey, Outcome, PolicyRule, ResourceType, Runtime, Watch,
+        secrets,
+    },
+};
+
+/// How often one reconcile plans again because what it did is a fact of the next plan.
+const ROUNDS: usize = 8;
+
+/// The controller of a provider's control planes.
+pub struct ControlPlaneHost<P: ControlPlane> {
+    provider: Arc<P>,
+    resource: ResourceType,
+    name: String,
+    finalizer: String,
+    /// Machines, by uid, that the distribution said have left etcd. Asked again after a restart.
+    left: Mutex<BTreeSet<String>>,
+}
+
+impl<P: ControlPlane> ControlPlaneHost<P> {
+    /// Hosts the control planes of a provider.
+    pub fn new(provider: Arc<P>) -> Self {
+        let resource = ResourceType::by_convention(
+            &P::ControlPlane::group(&()),
+            &P::ControlPlane::version(&()),
+            &P::ControlPlane::kind(&()),
+        );
+        let finalizer = provider
+            .finalizer()
+            .unwrap_or_else(conventional_finalizer::<P::ControlPlane>);
+        Self {
+            provider,
+            name: resource.kind().to_ascii_lowercase(),
+            resource,
+            finalizer,
+            left: Mutex::default(),
+        }
+    }
+
+    fn has_left(&self, uid: &str) -> bool {
+        self.left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(uid)
+    }
+
+    fn note_left(&self, uid: &str) {
+        self.left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid.to_owned());
+    }
+
+    /// The Cluster that owns the object, or that its label names.
+    fn cluster(&self, subject: &Subject<P::ControlPlane>) -> Result<Option<Arc<Cluster>>, Error> {
+        let store = subject.runtime.cache().store(&Cluster::KIND.into());
+        let owner = subject
+            .object
+            .owners()
+            .iter()
+            .find(|owner| owner.is(CORE, "Cluster"));
+        let Some(owner) = owner else {
+            return subject.cluster();
+        };
+        store
+            .get(&subject.key().sibling(&owner.name))
+            .map(|object| object.decode())
+            .transpose()
+    }
+
+    async fn write_status(
+        &self,
+        subject: &mut Subject<P::ControlPlane>,
+        plan: &ControlPlanePlan,
+    ) -> Result<(), Error> {
+        let ControlPlaneStatus {
+            selector,
+            replicas,
+            ready_replicas,
+            available_replicas,
+            up_to_date_replicas,
+            versions,
+            version,
+            initialized,
+            observed_generation,
+            conditions,
+        } = &plan.status;
+        subject.set_status("selector", json!(selector));
+        subject.set_status("replicas", json!(replicas));
+        subject.set_status("readyReplicas", json!(ready_replicas));
+        subject.set_status("availableReplicas", json!(available_replicas));
+        subject.set_status("upToDateReplicas", json!(up_to_date_replicas));
+        // The contract's older form, for kinds that have it.
+        subject.set_status("updatedReplicas", json!(up_to_date_replicas));
+        subject.set_status("unavailableReplicas", json!(replicas - available_replicas));
+        subject.set_status("versions", json!(versions));
+        if let Some(version) = version {
+            subject.set_status("version", json!(version));
+        }
+        if *initialized {
+            subject.set_status("initialization", json!({ "controlPlaneInitialized": true }));
+            subject.set_status("initialized", json!(true));
+        }
+        subject.set_status("ready", json!(*ready_replicas > 0 && *initialized));
+        if let Some(generation) = observed_generation {
+            subject.set_status("observedGeneration", json!(generation));
+        }
+        subject.set_status("conditions", json!(conditions));
+        subject.write_fields().await
+    }
+}
+
+#[async_trait]
+impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn resource(&self) -> ResourceType {
+        self.resource.clone()
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let (group, kind) = (
+            self.resource.group().to_owned(),
+            self.resource.kind().to_owned(),
+        );
+        let of = Arc::new(move |runtime: &Runtime, cluster: &ObjectKey| {
+            let clusters = runtime.cache().store(&Cluster::KIND.into());
+            let cluster = clusters.get(cluster)?;
+            let typed = cluster.decode::<Cluster>().ok()?;
+            let reference = typed.spec.control_plane_ref.as_ref()?;
+            (reference.kind == kind && reference.api_group == group)
+                .then(|| cluster.key().sibling(&reference.name))
+        });
+        let (by_cluster, by_machine, by_secret) =
+            (Arc::clone(&of), Arc::clone(&of), Arc::clone(&of));
+        let (by_node, by_connection) = (Arc::clone(&of), of);
+        vec![
+            Watch::kind(
+                Cluster::KIND.into(),
+                move |runtime: &Runtime, change: &Change| {
+                    by_cluster(runtime, change.object().key())
+                        .into_iter()
+                        .collect()
+                },
+            ),
+            Watch::kind(
+                Machine::KIND.into(),
+                move |runtime: &Runtime, change: &Change| {
+                    let machine = change.object();
+                    if machine.label(labels::CONTROL_PLANE).is_none() {
+                        return Vec::new();
+                    }
+                    let Some(cluster) = machine.label(labels::CLUSTER_NAME) else {
+                        return Vec::new();
+                    };
+                    by_machine(runtime, &machine.key().sibling(cluster))
+                        .into_iter()
+                        .collect()
+                },
+            ),
+            Watch::kind(secrets(), move |runtime: &Runtime, change: &Change| {
+                let secret = change.object();
+                let Some(cluster) = secret.label(labels::CLUSTER_NAME) else {
+                    return Vec::new();
+                };
+                by_secret(runtime, &secret.key().sibling(cluster))
+                    .into_iter()
+                    .collect()
+            }),
+            Watch::Nodes(Arc::new(move |runtime, cluster, _node| {
+                by_node(runtime, cluster).into_iter().collect()
+            })),
+            Watch::Connections(Arc::new(move |runtime, cluster| {
+                by_connection(runtime, cluster).into_iter().collect()
+            })),
+        ]
+    }
+
+    fn rbac(&self) -> Vec<PolicyRule> {
+        let plural = self.resource.plural();
+        let mut rules = vec![
+            PolicyRule::new(
+                self.resource.group(),
+                [plural],
+                ["get", "list", "watch", "patch"],
+            ),
+            PolicyRule::new(
+                self.resource.group(),
+                [&*format!("{plural}/status")],
+                ["patch"],
+            ),
+            PolicyRule::new(CORE, ["clusters"], ["get", "list", "watch"]),
+            PolicyRule::new(
+                CORE,
+                ["machines"],
+                ["get", "list", "watch", "create", "patch", "delete"],
+            ),
+            PolicyRule::new(CORE, ["machines/status"], ["patch"]),
+            PolicyRule::new("", ["secrets"], ["get", "list", "watch", "create", "patch"]),
+            PolicyRule::new("", ["events"], ["create"]),
+        ];
+        // Infrastructure and bootstrap kinds of any provider of these groups.
+        for group in [
+            "infrastructure.cluster.x-k8s.io",
+            "bootstrap.cluster.x-k8s.io",
+        ] {
+            rules.push(PolicyRule::new(
+                group,
+                ["*"],
+                ["get", "list", "watch", "create", "patch"],
+            ));
+        }
+        rules
+    }
+
+    async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::done();
+        for _ in 0..ROUNDS {
+            let loaded = Subject::<P::ControlPlane>::load(runtime, &self.resource, key)?;
+            let Some(mut subject) = loaded else {
+                return Ok(Outcome::done());
+            };
+            let Some(cluster) = self.cluster(&subject)? else {
+                return Ok(Outcome::done().blocked_on("a Cluster that owns it"));
+            };
+            let desired = match self.provider.desired(&subject.typed) {
+                Ok(desired) => desired,
+                Err(error) => return subject.unready(Err(error)).await,
+            };
+            let collected = match self.collect(&subject, cluster, desired).await {
+                Ok(collected) => collected,
+                Err(Error::Provider(error)) => return subject.unready(Err(error)).await,
+                Err(error) => return Err(error),
+            };
+            let now = runtime.clock().now();
+            let plan = control_plane::plan(&collected.facts, now);
+            let executed = self.execute(&mut subject, &collected, &plan).await;
+            if let Some(fields) = collected.status.clone() {
+                subject.merge_status(fields);
+            }
+            let again = match executed {
+                Ok(again) => again,
+                Err(error) => {
+                    // What was found out is worth showing, also when something did not work.
+                    self.write_status(&mut subject, &plan).await?;
+                    return Err(error);
+                }
+            };
+            if again {
+                continue;
+            }
+            let gone = plan.metadata.lets_go(&collected.facts.metadata);
+            if !gone {
+                self.write_status(&mut subject, &plan).await?;
+                self.set_node_provider_ids(runtime, &collected).await?;
+            }
+            if let Some(message) = plan.errors.first() {
+                return Err(Error::Missing(message.clone()));
+            }
+            outcome = Outcome::done();
+            if let Some(at) = plan.again {
+                let wait = at.duration_since(runtime.clock().now());
+                outcome.requeue_after =
+                    Some(std::time::Duration::try_from(wait).unwrap_or_default());
+            }
+            if let Some(retry) = collected.retry {
+                outcome.requeue_after = Some(
+                    outcome
+                        .requeue_after
+                        .map_or(retry, |after| after.min(retry)),
+                );
+            }
+            outcome.blocked_on = plan
+                .blocked_on
+                .first()
+                .map(|blocked| format!("{}: {}", blocked.on, blocked.message));
+            return Ok(outcome);
+        }
+        // Still something to do at once: others get their turn first.
+        outcome.requeue_after = Some(std::time::Duration::from_millis(10));
+        Ok(outcome)
+    }
+}
