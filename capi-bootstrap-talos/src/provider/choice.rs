@@ -79,36 +79,33 @@ pub fn choose<'a>(
     })
 }
 
-/// The version that stands after the word Talos or installer in a text, with dots or dashes:
-/// `installer:v1.12.3`, `talos-1-12`, `Talos v1.12`. The newest, where there are several.
+/// The newest version that a text names: right after the word Talos (`talos-1-12`,
+/// `Talos v1.12.3`), or as the tag of an installer image.
 fn version_in(text: &str) -> Option<Contract> {
     let lower = text.to_ascii_lowercase();
-    let mut newest = None;
-    for word in ["talos", "installer"] {
-        for (start, _) in lower.match_indices(word) {
-            let rest = &lower[start + word.len()..];
-            // a version follows within the same name
-            let name = rest
-                .split([' ', '\n', '"', ','])
-                .find(|part| part.contains('1'));
-            newest = newest.max(name.and_then(version_of_name));
-        }
-    }
-    newest
+    let after_talos = lower.match_indices("talos").map(|(start, word)| {
+        lower[start + word.len()..].trim_start_matches(['-', '_', ' ', ':', '/'])
+    });
+    let tags = lower
+        .split([' ', '\n', '"', '\'', ','])
+        .filter(|image| image.contains("installer"))
+        .filter_map(|image| image.rsplit_once(':').map(|(_, tag)| tag));
+    after_talos.chain(tags).filter_map(version_of).max()
 }
 
-fn version_of_name(name: &str) -> Option<Contract> {
-    let mut numbers = name
-        .split(|c: char| !c.is_ascii_digit() && c != '.' && c != '-')
-        .filter(|part| part.starts_with(|c: char| c.is_ascii_digit() || c == '-'));
-    numbers.find_map(|part| {
-        let mut parts = part.trim_start_matches('-').split(['.', '-']);
-        let (major, minor) = (parts.next()?, parts.next()?);
-        match (major.parse(), minor.parse::<u32>()) {
-            (Ok(1), Ok(minor)) if minor < 100 => Some(Contract::new(1, minor)),
-            _ => None,
-        }
-    })
+/// The version that a text begins with.
+fn version_of(text: &str) -> Option<Contract> {
+    let mut parts = text
+        .strip_prefix('v')
+        .unwrap_or(text)
+        .splitn(3, ['.', '-', '_']);
+    let major = parts.next()?;
+    let minor = parts.next()?;
+    let end = minor
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(minor.len());
+    let minor: u32 = minor[..end].parse().ok()?;
+    (major == "1" && minor < 100).then(|| Contract::new(1, minor))
 }
 
 #[cfg(test)]
@@ -147,7 +144,10 @@ mod tests {
             (&["Talos v1.9.2"], Contract::V1_9),
             (&["talos 1.10.2 image"], Contract::V1_10),
             (&["talos-v1.44"], Contract::NEWEST),
-            (&["talos-template", "worker-1.12"], Contract::V1_13),
+            (
+                &["talos-template", "worker-1.12", "talos-cp-1-5", "talos"],
+                Contract::V1_13,
+            ),
             (&[], Contract::V1_13),
         ] {
             let choice = choose(None, false, hints.iter().copied()).unwrap();

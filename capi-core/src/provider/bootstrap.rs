@@ -35,6 +35,8 @@ pub struct BootstrapContext<B> {
     pub role: BootstrapRole,
     /// The infrastructure machine as JSON, when it exists: some data names its addresses.
     pub infrastructure: Option<Arc<Value>>,
+    /// All control plane machines of the cluster, where this is one of them; else none.
+    pub control_plane_machines: Vec<Arc<Machine>>,
 }
 
 /// What a machine boots with.

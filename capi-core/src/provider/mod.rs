@@ -79,5 +79,6 @@ impl<T> ProviderKind for T where
 {
 }
 
-/// Fields of a provider's own, by name, as they are merged into an object's `status`.
+/// Fields of a provider's own, by name, as they are merged into an object's `status`. Entries of
+/// `conditions` (type, status, reason, message) join those that the SDK sets.
 pub type StatusFields = serde_json::Map<String, serde_json::Value>;

@@ -95,6 +95,18 @@ impl<P: Bootstrap> BootstrapHost<P> {
             Err(Error::Missing(_)) => None,
             Err(error) => return Err(error),
         };
+        let control_plane_machines = if control_plane {
+            let key = subject.key().sibling(&machine.spec.cluster_name);
+            let machines = subject.runtime.cache().store(&Machine::KIND.into());
+            machines
+                .of_cluster(&key)
+                .iter()
+                .filter(|machine| machine.label(labels::CONTROL_PLANE).is_some())
+                .map(|machine| machine.decode())
+                .collect::<Result<Vec<_>, _>>()?
+        } else {
+            Vec::new()
+        };
         let cx = BootstrapContext {
             context: context(
                 &subject.runtime,
@@ -113,6 +125,7 @@ impl<P: Bootstrap> BootstrapHost<P> {
                 BootstrapRole::Worker
             },
             infrastructure,
+            control_plane_machines,
         };
         let name = self.provider.secret_name(&cx);
         let namespace = subject.key().namespace.clone();

@@ -174,7 +174,17 @@ impl<K: ProviderKind> Subject<K> {
     /// Sets status fields of the provider's own.
     pub(crate) fn merge_status(&mut self, fields: StatusFields) {
         for (field, value) in fields {
-            self.set_status(&field, value);
+            match serde_json::from_value::<Vec<Condition>>(value.clone()) {
+                // one by one, beside those that the SDK sets
+                Ok(conditions) if field == "conditions" => {
+                    for condition in conditions {
+                        let wanted =
+                            Wanted::new(condition.type_, condition.status, condition.reason);
+                        self.set_condition(wanted.message(condition.message));
+                    }
+                }
+                _ => self.set_status(&field, value),
+            }
         }
     }
 
