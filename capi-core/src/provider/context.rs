@@ -185,6 +185,30 @@ pub trait Addresses: Send + Sync {
     async fn release(&self, name: &str) -> Result<Progress<()>, ProviderError>;
 }
 
+/// Further objects of the management cluster that a provider needs: pools, load balancers.
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// Makes an object of a kind whose plural follows from its name, in the namespace of the
+    /// object at hand and owned by it, or gives the existing one these fields. The SDK adds the
+    /// cluster-name label and the owner reference. Nothing is written when the object has all of
+    /// it already. Idempotent; fields that are not named stay as they are.
+    ///
+    /// # Errors
+    /// Transient, when the API server does not answer; invalid, when it refuses the object.
+    async fn ensure(&self, object: serde_json::Value) -> Result<(), ProviderError>;
+}
+
+/// Where there is no management cluster to write to.
+struct NoObjects;
+
+#[async_trait]
+impl Objects for NoObjects {
+    async fn ensure(&self, _object: serde_json::Value) -> Result<(), ProviderError> {
+        Err(ProviderError::invalid("NoManagementCluster", "this context cannot make objects"))
+    }
+}
+
 /// Slots that must not be taken twice while identities are being reserved: VM numbers, ports.
 /// Held in this process by the object at hand until it is gone; recorded identities hold theirs
 /// from the start.
@@ -206,10 +230,12 @@ pub struct Context {
     secrets: Arc<dyn Secrets>,
     addresses: Arc<dyn Addresses>,
     slots: Arc<dyn Slots>,
+    objects: Arc<dyn Objects>,
 }
 
 impl Context {
-    /// A context from its ports, without deadline and with a waker that does nothing.
+    /// A context from its ports, without deadline, with a waker that does nothing and without a
+    /// place for further objects.
     pub fn new(
         clock: Clock,
         secrets: Arc<dyn Secrets>,
@@ -223,7 +249,15 @@ impl Context {
             secrets,
             addresses,
             slots,
+            objects: Arc::new(NoObjects),
         }
+    }
+
+    /// The same, with a place for further objects.
+    #[must_use]
+    pub fn with_objects(mut self, objects: Arc<dyn Objects>) -> Self {
+        self.objects = objects;
+        self
     }
 
     /// The same, with a waker.
@@ -276,7 +310,31 @@ impl Context {
         &*self.addresses
     }
 
-    /// Slots that must not be taken twice.
+    /// Further objects of the management cluster that a provider needs: pools, load balancers.
+#[cfg_attr(feature = "mock", mockall::automock)]
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// Makes an object of a kind whose plural follows from its name, in the namespace of the
+    /// object at hand and owned by it, or gives the existing one these fields. The SDK adds the
+    /// cluster-name label and the owner reference. Nothing is written when the object has all of
+    /// it already. Idempotent; fields that are not named stay as they are.
+    ///
+    /// # Errors
+    /// Transient, when the API server does not answer; invalid, when it refuses the object.
+    async fn ensure(&self, object: serde_json::Value) -> Result<(), ProviderError>;
+}
+
+/// Where there is no management cluster to write to.
+struct NoObjects;
+
+#[async_trait]
+impl Objects for NoObjects {
+    async fn ensure(&self, _object: serde_json::Value) -> Result<(), ProviderError> {
+        Err(ProviderError::invalid("NoManagementCluster", "this context cannot make objects"))
+    }
+}
+
+/// Slots that must not be taken twice.
     #[must_use]
     pub fn slots(&self) -> &dyn Slots {
         &*self.slots

@@ -32,7 +32,7 @@ mod progress;
 pub use bootstrap::{Bootstrap, BootstrapContext, BootstrapData, BootstrapRole};
 pub use capabilities::Capabilities;
 pub use context::{
-    AddressFacts, AddressRequest, Addresses, Context, NamedSecret, SecretRequest, Secrets, Slots,
+    AddressFacts, AddressRequest, Addresses, Context, NamedSecret, Objects, SecretRequest, Secrets, Slots,
     Waker,
 };
 pub use contract::{
@@ -51,7 +51,7 @@ pub use ipam::{Allocation, ClaimContext, Ipam, PoolUse};
 pub use progress::{Again, Progress, Wait};
 
 #[cfg(feature = "mock")]
-pub use context::{MockAddresses, MockSecrets, MockSlots};
+pub use context::{MockAddresses, MockObjects, MockSecrets, MockSlots};
 
 /// A kind that a provider brings: any type with kube's `Resource`, made by kube's derive or by
 /// hand, that serde reads and writes.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{Cluster, IPAddress, IPAddressClaim, labels},
     provider::{
-        AddressFacts, AddressRequest, Addresses, Context, NamedSecret, Progress, ProviderError,
+        AddressFacts, AddressRequest, Addresses, Context, NamedSecret, Objects, Progress, ProviderError,
         SecretRequest, Secrets, Slots,
     },
     runtime::{Error, Object, ObjectKey, Propagation, ResourceType, Runtime, secrets},
@@ -22,6 +22,9 @@ use crate::{
 
 /// A provider's call is dropped after this time.
 const CALL_DEADLINE: Duration = Duration::from_secs(50);
+
+/// Who owns the fields of objects that providers ask for.
+const FIELD_MANAGER: &str = "capi-provider";
 
 /// Slots of all objects of one provider.
 #[derive(Clone, Default)]
@@ -94,6 +97,7 @@ pub(crate) fn context(
         table: table.clone(),
         holder: object.key().clone(),
     });
+    let objects = Arc::clone(&ports) as Arc<dyn Objects>;
     let clock = runtime.clock();
     let deadline = clock
         .now()
@@ -105,6 +109,7 @@ pub(crate) fn context(
         ports as Arc<dyn Addresses>,
         slots,
     )
+    .with_objects(objects)
     .with_waker(runtime.waker(controller, object.key()))
     .with_deadline(deadline)
 }
@@ -409,6 +414,59 @@ impl Addresses for Ports {
             "WaitingForAddressRelease",
             format!("Waiting for IPAddressClaim {name} to be released"),
         ))
+    }
+}
+
+#[async_trait]
+impl Objects for Ports {
+    async fn ensure(&self, mut object: Value) -> Result<(), ProviderError> {
+        let text = |field: &str| object.pointer(field).and_then(Value::as_str).map(str::to_owned);
+        let (Some(api_version), Some(kind), Some(name)) =
+            (text("/apiVersion"), text("/kind"), text("/metadata/name"))
+        else {
+            return Err(ProviderError::invalid(
+                "InvalidObject",
+                "an object needs apiVersion, kind and metadata.name",
+            ));
+        };
+        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+        let resource = ResourceType::by_convention(group, version, &kind);
+        let key = self.object.key().sibling(&name);
+        let owner = self.owner(false);
+        object["metadata"]["namespace"] = json!(self.namespace());
+        object["metadata"]["ownerReferences"] = json!([owner]);
+        if let Some(cluster) = self.cluster_name() {
+            object["metadata"]["labels"][labels::CLUSTER_NAME] = json!(cluster);
+        }
+        let known = self.runtime.cache().get(&resource, &key).await.map_err(failed)?;
+        if let Some(known) = known
+            && says(&known.value().map_err(failed)?, &object)
+        {
+            return Ok(());
+        }
+        let writer = self.runtime.writer();
+        match writer.apply(&resource, &key, FIELD_MANAGER, &object).await {
+            Ok(_) => Ok(()),
+            Err(Error::Api { status, .. }) if status.code == 422 || status.code == 400 => {
+                Err(ProviderError::invalid("InvalidObject", status.message))
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+/// Whether an object has all that another says; lists are compared whole, but for owners.
+fn says(known: &Value, wanted: &Value) -> bool {
+    match (known, wanted) {
+        (Value::Object(known), Value::Object(wanted)) => wanted.iter().all(|(field, wanted)| {
+            known.get(field).is_some_and(|known| match (known, wanted) {
+                (Value::Array(known), Value::Array(wanted)) if field == "ownerReferences" => {
+                    wanted.iter().all(|owner| known.contains(owner))
+                }
+                _ => says(known, wanted),
+            })
+        }),
+        _ => known == wanted,
     }
 }
 
