@@ -205,7 +205,10 @@ struct NoObjects;
 #[async_trait]
 impl Objects for NoObjects {
     async fn ensure(&self, _object: serde_json::Value) -> Result<(), ProviderError> {
-        Err(ProviderError::invalid("NoManagementCluster", "this context cannot make objects"))
+        Err(ProviderError::invalid(
+            "NoManagementCluster",
+            "this context cannot make objects",
+        ))
     }
 }
 
@@ -310,31 +313,13 @@ impl Context {
         &*self.addresses
     }
 
-    /// Further objects of the management cluster that a provider needs: pools, load balancers.
-#[cfg_attr(feature = "mock", mockall::automock)]
-#[async_trait]
-pub trait Objects: Send + Sync {
-    /// Makes an object of a kind whose plural follows from its name, in the namespace of the
-    /// object at hand and owned by it, or gives the existing one these fields. The SDK adds the
-    /// cluster-name label and the owner reference. Nothing is written when the object has all of
-    /// it already. Idempotent; fields that are not named stay as they are.
-    ///
-    /// # Errors
-    /// Transient, when the API server does not answer; invalid, when it refuses the object.
-    async fn ensure(&self, object: serde_json::Value) -> Result<(), ProviderError>;
-}
-
-/// Where there is no management cluster to write to.
-struct NoObjects;
-
-#[async_trait]
-impl Objects for NoObjects {
-    async fn ensure(&self, _object: serde_json::Value) -> Result<(), ProviderError> {
-        Err(ProviderError::invalid("NoManagementCluster", "this context cannot make objects"))
+    /// Further objects of the management cluster.
+    #[must_use]
+    pub fn objects(&self) -> &dyn Objects {
+        &*self.objects
     }
-}
 
-/// Slots that must not be taken twice.
+    /// Slots that must not be taken twice.
     #[must_use]
     pub fn slots(&self) -> &dyn Slots {
         &*self.slots

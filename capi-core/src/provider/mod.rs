@@ -32,8 +32,8 @@ mod progress;
 pub use bootstrap::{Bootstrap, BootstrapContext, BootstrapData, BootstrapRole};
 pub use capabilities::Capabilities;
 pub use context::{
-    AddressFacts, AddressRequest, Addresses, Context, NamedSecret, Objects, SecretRequest, Secrets, Slots,
-    Waker,
+    AddressFacts, AddressRequest, Addresses, Context, NamedSecret, Objects, SecretRequest, Secrets,
+    Slots, Waker,
 };
 pub use contract::{
     InfraClusterSpec, InfraClusterStatus, InfraMachineSpec, InfraMachineStatus, Initialization,

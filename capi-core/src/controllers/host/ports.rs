@@ -14,8 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::{Cluster, IPAddress, IPAddressClaim, labels},
     provider::{
-        AddressFacts, AddressRequest, Addresses, Context, NamedSecret, Objects, Progress, ProviderError,
-        SecretRequest, Secrets, Slots,
+        AddressFacts, AddressRequest, Addresses, Context, NamedSecret, Objects, Progress,
+        ProviderError, SecretRequest, Secrets, Slots,
     },
     runtime::{Error, Object, ObjectKey, Propagation, ResourceType, Runtime, secrets},
 };
@@ -420,7 +420,12 @@ impl Addresses for Ports {
 #[async_trait]
 impl Objects for Ports {
     async fn ensure(&self, mut object: Value) -> Result<(), ProviderError> {
-        let text = |field: &str| object.pointer(field).and_then(Value::as_str).map(str::to_owned);
+        let text = |field: &str| {
+            object
+                .pointer(field)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         let (Some(api_version), Some(kind), Some(name)) =
             (text("/apiVersion"), text("/kind"), text("/metadata/name"))
         else {
@@ -438,7 +443,12 @@ impl Objects for Ports {
         if let Some(cluster) = self.cluster_name() {
             object["metadata"]["labels"][labels::CLUSTER_NAME] = json!(cluster);
         }
-        let known = self.runtime.cache().get(&resource, &key).await.map_err(failed)?;
+        let known = self
+            .runtime
+            .cache()
+            .get(&resource, &key)
+            .await
+            .map_err(failed)?;
         if let Some(known) = known
             && says(&known.value().map_err(failed)?, &object)
         {
