@@ -1,7 +1,13 @@
 //! Tests of the whole crate from outside, and against programs that others wrote.
 
+#[path = "it/harness.rs"]
+mod harness;
 #[path = "it/iso_peers.rs"]
 mod iso_peers;
+#[path = "it/provider.rs"]
+mod provider;
+#[path = "it/provider_faults.rs"]
+mod provider_faults;
 #[path = "it/proxmoxer.rs"]
 mod proxmoxer;
 #[path = "it/simulator.rs"]

@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod agent;
 mod faults;
 mod guests;
 mod host;
@@ -37,6 +38,7 @@ mod server;
 mod state;
 mod storage;
 mod tasks;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,0 +1,217 @@
+//! The provider when things go wrong: crashes, lost replies, failing tasks, strangers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use capi_core::provider::{ErrorClass, Waker};
+use capi_provider_proxmox::api::ProxmoxMachineSpec;
+use capi_provider_proxmox::simulator::{Fault, Outcome, Power};
+use http::Method;
+
+use crate::harness::{World, machine_spec, simulator};
+use crate::provider::{disk, images, ours};
+
+#[tokio::test(start_paused = true)]
+async fn after_a_crash_between_any_two_calls_there_is_one_machine_in_the_end() {
+    // The provider is dropped after each number of calls, in the middle of whatever it does.
+    for crash_after in 0..16 {
+        let simulator = simulator();
+        let mut world = World::on(&simulator);
+        let mut subject = world.subject(
+            "m0",
+            ProxmoxMachineSpec {
+                disks: disk(20),
+                ..machine_spec()
+            },
+        );
+        let watch = simulator.clone();
+        let reached = async move {
+            while watch.log().len() < crash_after {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let finished = tokio::select! {
+            biased;
+            ended = world.run(&mut subject) => { ended.expect("ready"); true }
+            () = reached => false,
+        };
+        if !finished {
+            println!("crash after {crash_after}");
+            world.restart();
+            world.run(&mut subject).await.unwrap_or_else(|error| {
+                panic!("after {crash_after} calls: {}", error.full_message())
+            });
+        }
+        assert_eq!(ours(&simulator), [100], "after {crash_after} calls");
+        assert_eq!(images(&simulator).len(), 1, "after {crash_after} calls");
+        assert_eq!(
+            simulator.inspect(|datacenter| datacenter.guests[&100].power),
+            Power::Running
+        );
+        world.destroy(&mut subject).await.expect("gone");
+        assert_eq!(
+            (ours(&simulator), images(&simulator)),
+            (vec![], vec![]),
+            "after {crash_after} calls"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_may_fail_or_lose_its_reply_and_one_machine_comes_of_it() {
+    for outcome in [
+        Outcome::DropBefore,
+        Outcome::DropAfter,
+        Outcome::Status(500, "got timeout".into()),
+        Outcome::Status(595, String::new()),
+        Outcome::HtmlPage,
+    ] {
+        for nth in 0..14 {
+            let simulator = simulator();
+            let world = World::on(&simulator);
+            let any = Fault {
+                method: None,
+                path: "*".into(),
+                after: nth,
+                times: 1,
+                outcome: outcome.clone(),
+            };
+            simulator.fault(any);
+            let mut subject = world.subject(
+                "m0",
+                ProxmoxMachineSpec {
+                    disks: disk(20),
+                    ..machine_spec()
+                },
+            );
+            let ended = world.run(&mut subject).await;
+            ended.unwrap_or_else(|error| panic!("{outcome:?} at {nth}: {}", error.full_message()));
+            assert_eq!(ours(&simulator).len(), 1, "{outcome:?} at {nth}");
+            assert_eq!(images(&simulator).len(), 1, "{outcome:?} at {nth}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_is_begun_again() {
+    let rows = [
+        ("*/clone", "clone failed: got lock timeout"),
+        ("*/start", "start failed: QEMU exited with code 1"),
+        ("*/upload", "no such device"),
+    ];
+    for (path, text) in rows {
+        let simulator = simulator();
+        let world = World::on(&simulator);
+        simulator.fault(Fault::once(
+            Method::POST,
+            path,
+            Outcome::TaskFails(text.into()),
+        ));
+        let mut subject = world.subject("m0", machine_spec());
+        world
+            .run(&mut subject)
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {}", error.full_message()));
+        assert!(
+            subject.reasons.iter().any(|reason| reason.starts_with('!')),
+            "{path}: {:?}",
+            subject.reasons
+        );
+        assert_eq!(ours(&simulator).len(), 1, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_machine_under_the_number_is_never_touched() {
+    let simulator = simulator();
+    let world = World::on(&simulator);
+    let mut subject = world.subject("m0", machine_spec());
+    assert!(world.step(&mut subject, Waker::noop()).await.is_ok());
+    assert_eq!(subject.object.spec.virtual_machine_id, Some(100));
+    // Somebody takes the number between the reservation and the clone.
+    let foreign = simulator.change(|datacenter| {
+        let mut guest = datacenter.guests[&9000].clone();
+        guest.template = false;
+        guest.power = Power::Running;
+        guest.config.insert("name".into(), "precious".into());
+        datacenter.guests.insert(100, guest.clone());
+        guest.config
+    });
+    let error = world.run(&mut subject).await.expect_err("taken");
+    assert_eq!(error.class(), ErrorClass::Refused);
+    assert!(
+        error.full_message().contains("\"precious\""),
+        "{}",
+        error.full_message()
+    );
+    world
+        .destroy(&mut subject)
+        .await
+        .expect("nothing of ours is there");
+    assert_eq!(
+        simulator.inspect(|datacenter| (
+            datacenter.guests[&100].config.clone(),
+            datacenter.guests[&100].power
+        )),
+        (foreign, Power::Running)
+    );
+    assert!(
+        simulator
+            .log()
+            .iter()
+            .all(|call| call.method == Method::GET || call.path.ends_with("/clone")),
+        "{:#?}",
+        simulator.calls()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_is_deleted_while_it_is_cloned_leaves_nothing() {
+    for after in [100, 160, 1_000, 2_100, 2_300, 3_000, 5_000] {
+        let simulator = simulator();
+        let mut world = World::on(&simulator);
+        let mut subject = world.subject("m0", machine_spec());
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(Duration::from_millis(after)) => {}
+            ended = world.run(&mut subject) => panic!("{:?}", ended.is_ok()),
+        }
+        world.restart();
+        world.destroy(&mut subject).await.expect("gone");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(
+            (ours(&simulator), images(&simulator)),
+            (vec![], vec![]),
+            "after {after} ms"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clones_slow_down_when_the_storage_cannot_bear_them() {
+    let simulator = simulator();
+    simulator.change(|datacenter| {
+        datacenter
+            .storages
+            .get_mut("local-lvm")
+            .expect("there")
+            .full_clones_at_once = Some(1);
+    });
+    let world = Arc::new(World::on(&simulator));
+    let mut tasks = tokio::task::JoinSet::new();
+    for index in 0..6 {
+        let world = Arc::clone(&world);
+        tasks.spawn(async move {
+            world
+                .run(&mut world.subject(&format!("m{index}"), machine_spec()))
+                .await
+                .map(drop)
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("no panic").expect("ready");
+    }
+    let clones = simulator.calls()["POST /nodes/{node}/qemu/{vmid}/clone"];
+    assert_eq!(ours(&simulator).len(), 6);
+    assert!(clones <= 20, "{clones}");
+}
