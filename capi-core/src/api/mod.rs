@@ -29,6 +29,7 @@ pub mod machine_drain_rule;
 pub mod machine_health_check;
 pub mod machine_set;
 pub mod meta;
+pub mod patch;
 pub mod topology;
 mod v1beta1;
 

@@ -21,7 +21,7 @@ pub(super) fn drop_nulls(value: &mut Value) {
 }
 
 /// Whether a value stands for "not set" in versions that do not tell the two apart.
-fn is_zero(value: &Value) -> bool {
+pub(crate) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(value) => !value,
@@ -49,105 +49,6 @@ pub(super) fn normal(value: &Value) -> Value {
         Value::Array(list) => list.iter().map(normal).collect::<Vec<_>>().into(),
         other => other.clone(),
     }
-}
-
-/// Puts into `target` what differs between `before` and `after`.
-///
-/// A field that was set to nothing and is absent now was not changed. Lists are compared entry by
-/// entry when they have the same length, or by the names of their entries; others are taken whole.
-pub(super) fn take_changes(target: &mut Value, before: &Value, after: &Value) {
-    match (&mut *target, before, after) {
-        (Value::Object(target), Value::Object(before), Value::Object(after)) => {
-            let names: Vec<&String> = before
-                .keys()
-                .chain(after.keys().filter(|name| !before.contains_key(*name)))
-                .collect();
-            for name in names {
-                match (before.get(name), after.get(name)) {
-                    (old, Some(new)) if old != Some(new) => {
-                        let place = target.entry(name.clone()).or_insert(Value::Null);
-                        match old {
-                            Some(old) => take_changes(place, old, new),
-                            None if place.is_object() && new.is_object() => {
-                                take_changes(place, &Value::Object(Map::new()), new);
-                            }
-                            None if is_zero(new) && !place.is_null() => {}
-                            None => *place = new.clone(),
-                        }
-                    }
-                    (Some(old), None) => {
-                        if is_zero(old) {
-                            continue;
-                        }
-                        let emptied = match target.get_mut(name) {
-                            Some(place @ Value::Object(_)) if old.is_object() => {
-                                take_changes(place, old, &Value::Object(Map::new()));
-                                place.as_object().is_some_and(Map::is_empty)
-                            }
-                            _ => true,
-                        };
-                        if emptied {
-                            target.remove(name);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-        (Value::Array(target), Value::Array(before), Value::Array(after))
-            if before.len() == after.len() && target.len() == after.len() =>
-        {
-            for ((target, before), after) in target.iter_mut().zip(before).zip(after) {
-                if before != after {
-                    take_changes(target, before, after);
-                }
-            }
-        }
-        (Value::Array(target), Value::Array(before), Value::Array(after)) => {
-            match key_of(&[target, before, after]) {
-                Some(key) => {
-                    let find = |list: &[Value], entry: &Value| {
-                        list.iter()
-                            .find(|other| other.get(key) == entry.get(key))
-                            .cloned()
-                    };
-                    let merged = after.iter().map(|after| {
-                        match (find(target, after), find(before, after)) {
-                            (Some(mut entry), Some(before)) => {
-                                take_changes(&mut entry, &before, after);
-                                entry
-                            }
-                            _ => after.clone(),
-                        }
-                    });
-                    *target = merged.collect();
-                }
-                None => target.clone_from(after),
-            }
-        }
-        (_, before, after) => {
-            if before != after {
-                *target = after.clone();
-            }
-        }
-    }
-}
-
-/// The field that names the entries of lists, each entry of a list another.
-fn key_of(lists: &[&Vec<Value>]) -> Option<&'static str> {
-    ["name", "type", "net", "zone", "conditionType", "key"]
-        .into_iter()
-        .find(|key| {
-            lists.iter().all(|list| {
-                let mut names: Vec<&str> = list
-                    .iter()
-                    .filter_map(|entry| entry.get(key)?.as_str())
-                    .collect();
-                names.sort_unstable();
-                names.dedup();
-                names.len() == list.len()
-            })
-        })
 }
 
 /// The fields of `had` that are not in `has`; `None` when there are none.

@@ -11,7 +11,7 @@
 //! hub does not have; whoever knows the definitions gives it as [`ReferenceVersions`].
 
 mod duration;
-mod merge;
+pub(super) mod merge;
 mod rules;
 
 use serde_json::{Map, Value};
@@ -20,6 +20,7 @@ pub use rules::{Custom, Direction, Rule, apply, invalid, put, take};
 
 use super::annotations::CONVERSION_DATA;
 use super::meta::KindInfo;
+use super::patch::{Unset, take_changes};
 
 /// Why an object cannot be converted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -223,7 +224,7 @@ impl Conversion {
                     self.down(spoke, with_metadata(kept.clone(), &object), references)?,
                 )?;
                 let mut hub = with_metadata(kept, &plain);
-                merge::take_changes(&mut hub, &seen, &plain);
+                take_changes(&mut hub, &seen, &plain, Unset::ZeroToo);
                 hub
             }
             None => plain,
@@ -272,7 +273,7 @@ impl Conversion {
             if spoke.keep_older == KeepOlder::Spec && kept.get("spec").is_some() {
                 let seen = self.down(spoke, self.up(spoke, kept.clone())?, references)?;
                 let mut merged = spec(&kept);
-                merge::take_changes(&mut merged, &spec(&seen), &spec(&object));
+                take_changes(&mut merged, &spec(&seen), &spec(&object), Unset::ZeroToo);
                 if let Some(merged) = take(&mut merged, "spec") {
                     put(&mut other, &["spec"], merged);
                 }
