@@ -1,5 +1,7 @@
 //! Cluster API for Rust: wire types, pure planners, provider traits, controllers.
 
+#[cfg(feature = "api")]
+pub mod admission;
 pub mod api;
 #[cfg(feature = "api")]
 pub mod clock;

@@ -25,7 +25,7 @@ pub fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
             for (name, value) in after {
                 match before.get(name) {
                     Some(old) => {
-                        patch.extend(merge_patch(old, value).map(|value| (name.clone(), value)))
+                        patch.extend(merge_patch(old, value).map(|value| (name.clone(), value)));
                     }
                     None => {
                         patch.insert(name.clone(), value.clone());
@@ -100,7 +100,7 @@ pub(super) fn take_changes(target: &mut Value, before: &Value, after: &Value, un
             for name in names {
                 match (before.get(name), after.get(name)) {
                     (old, Some(new)) if old != Some(new) => {
-                        put_change(target, name, old, new, unset)
+                        put_change(target, name, old, new, unset);
                     }
                     (Some(old), None) if unset == Unset::Absent || !is_zero(old) => {
                         remove_change(target, name, old, unset);

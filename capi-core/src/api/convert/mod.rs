@@ -179,6 +179,22 @@ impl Conversion {
         }
     }
 
+    /// The conversion as a function on encoded objects, for an API server to call.
+    ///
+    /// Register it for the resource `hub.definition_name()`.
+    pub fn encoded(
+        self,
+        references: std::sync::Arc<dyn ReferenceVersions>,
+    ) -> impl Fn(&[u8], &str) -> Result<Vec<u8>, String> + Send + Sync + 'static {
+        move |object, to_api_version| {
+            let object = serde_json::from_slice(object).map_err(|error| error.to_string())?;
+            let converted = self
+                .convert(object, to_api_version, references.as_ref())
+                .map_err(|error| error.to_string())?;
+            serde_json::to_vec(&converted).map_err(|error| error.to_string())
+        }
+    }
+
     fn wrong_kind(&self, api_version: &str, kind: &str) -> ConversionError {
         ConversionError::WrongKind {
             expected: format!("{} of {}", self.hub.kind, self.hub.group),
