@@ -17,7 +17,7 @@ use std::{
     sync::Mutex,
 };
 
-use capi_core::embedded::{ApiServer, Audit, Record, User, https::Https};
+use capi_core::embedded::{ApiServer, Audit, Record, User, https::Https, install};
 use clap::Parser;
 use secrecy::ExposeSecret;
 
@@ -65,14 +65,17 @@ async fn start(options: &Options) -> Result<Https, Error> {
     let audit = File::create(options.dir.join("audit.jsonl"))?;
     let mut builder = ApiServer::builder().audit(AuditLog(Mutex::new(BufWriter::new(audit))));
     if !options.no_default_crds {
-        let ours = capi_core::api::crds()
+        let definitions = capi_core::api::crds()
             .into_iter()
             .chain(capi_provider_proxmox::api::crds())
             .chain(capi_bootstrap_talos::api::crds())
             .chain(capi_controlplane_talos::api::crds());
-        for definition in ours {
-            builder = builder.crd(definition);
-        }
+        let conversions = [
+            capi_core::api::conversions(),
+            capi_provider_proxmox::api::conversions(),
+            capi_bootstrap_talos::api::conversions(),
+        ];
+        builder = install(builder, definitions.collect(), &conversions.concat());
     }
     for path in &options.crds {
         let text = std::fs::read_to_string(path)

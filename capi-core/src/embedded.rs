@@ -2,6 +2,8 @@
 
 pub use capi_apiserver::*;
 
+pub use crate::admission::install;
+
 use crate::clock;
 
 impl Clock for clock::Clock {

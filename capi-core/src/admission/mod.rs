@@ -10,9 +10,14 @@
 
 mod checks;
 mod default;
+#[cfg(feature = "embedded")]
+mod server;
 #[cfg(test)]
 mod tests;
 mod validate;
+
+#[cfg(feature = "embedded")]
+pub use server::install;
 
 use std::fmt;
 

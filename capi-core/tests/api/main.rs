@@ -3,4 +3,6 @@
 mod conversions;
 mod definitions;
 mod objects;
+#[cfg(feature = "testing")]
+mod served;
 mod upstream;

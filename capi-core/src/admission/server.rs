@@ -1,0 +1,116 @@
+//! Puts the kinds of Cluster API into an embedded API server: definitions, conversion, defaulting
+//! and admission.
+
+use std::sync::Arc;
+
+use capi_apiserver::json::{self, Value};
+use capi_apiserver::{AdmissionRequest, Builder, Cause, Status};
+use serde_json::Value as Object;
+
+use super::{Admission, FieldError};
+use crate::api::convert::{self, Conversion, ReferenceVersions};
+
+/// Adds definitions to a server, with the conversions of their kinds; and defaulting and admission
+/// of Cluster API's own kinds.
+///
+/// The definitions are all that the server serves, so that references in older versions name a
+/// version that is there.
+#[must_use]
+pub fn install(
+    mut builder: Builder,
+    definitions: Vec<Object>,
+    conversions: &[Conversion],
+) -> Builder {
+    for definition in &definitions {
+        builder = builder.crd(definition);
+    }
+    let references: Arc<dyn ReferenceVersions> = Arc::new(definitions);
+    for conversion in conversions {
+        let name = conversion.hub.definition_name();
+        builder = builder.conversion(name, conversion.encoded(references.clone()));
+    }
+    for admission in super::admissions() {
+        let conversion =
+            convert::find(conversions, admission.kind.group, admission.kind.kind).copied();
+        let hook = Hook {
+            admission: *admission,
+            conversion,
+            references: references.clone(),
+        };
+        builder = builder.admission(admission.kind.definition_name(), hook);
+    }
+    builder
+}
+
+/// Defaulting and admission of a kind, for requests in any of its versions.
+struct Hook {
+    admission: Admission,
+    conversion: Option<Conversion>,
+    references: Arc<dyn ReferenceVersions>,
+}
+
+impl Hook {
+    fn read(&self, value: &Value<'_>) -> Result<Object, Status> {
+        let mut bytes = Vec::new();
+        value.write_to(&mut bytes);
+        let object = serde_json::from_slice(&bytes)
+            .map_err(|error| Status::bad_request(error.to_string()))?;
+        self.convert(object, &self.admission.kind.api_version())
+    }
+
+    fn convert(&self, object: Object, to: &str) -> Result<Object, Status> {
+        match &self.conversion {
+            Some(conversion) => conversion
+                .convert(object, to, self.references.as_ref())
+                .map_err(|error| Status::bad_request(error.to_string())),
+            None => Ok(object),
+        }
+    }
+
+    fn refuse(&self, request: &AdmissionRequest<'_>, errors: &[FieldError]) -> Status {
+        let causes = errors
+            .iter()
+            .map(|error| Cause::new(error.kind.reason(), error.path.as_str(), error.cause()));
+        Status::invalid(
+            self.admission.kind.group,
+            self.admission.kind.kind,
+            request.name,
+            causes.collect(),
+        )
+    }
+}
+
+impl capi_apiserver::Admission for Hook {
+    fn mutate(&self, request: &AdmissionRequest<'_>, object: &mut Value<'_>) -> Result<(), Status> {
+        if !request.subresource.is_empty() {
+            return Ok(());
+        }
+        let before = self.read(object)?;
+        let old = request.old.map(|old| self.read(old)).transpose()?;
+        let mut after = before.clone();
+        self.admission
+            .default_object(&mut after, old.as_ref())
+            .map_err(|error| self.refuse(request, &[error]))?;
+        if before == after {
+            return Ok(());
+        }
+        let after = self.convert(after, request.api_version)?.to_string();
+        let document = json::parse(after.as_bytes()).map_err(Status::internal)?;
+        *object = document.value.into_owned();
+        Ok(())
+    }
+
+    fn validate(&self, request: &AdmissionRequest<'_>, object: &Value<'_>) -> Result<(), Status> {
+        let deletes = request.operation == capi_apiserver::Operation::Delete;
+        if !request.subresource.is_empty() || deletes {
+            return Ok(());
+        }
+        let object = self.read(object)?;
+        let old = request.old.map(|old| self.read(old)).transpose()?;
+        let verdict = self.admission.validate_object(&object, old.as_ref());
+        if verdict.errors.is_empty() {
+            return Ok(());
+        }
+        Err(self.refuse(request, &verdict.errors))
+    }
+}
