@@ -352,7 +352,7 @@ fn hints(cx: &BootstrapContext<TalosConfig>) -> Vec<String> {
     fn texts(value: &Value, out: &mut Vec<String>) {
         match value {
             Value::String(text) if text.to_ascii_lowercase().contains("talos") => {
-                out.push(text.clone())
+                out.push(text.clone());
             }
             Value::Array(items) => items.iter().for_each(|item| texts(item, out)),
             Value::Object(fields) => fields.values().for_each(|field| texts(field, out)),

@@ -8,6 +8,8 @@ pub mod secrets;
 #[cfg(test)]
 mod cases;
 #[cfg(test)]
+mod manifests;
+#[cfg(test)]
 mod tests;
 
 pub use bootstrap::TalosBootstrap;

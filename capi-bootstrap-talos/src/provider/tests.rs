@@ -263,7 +263,7 @@ async fn the_first_control_plane_machine_makes_the_secrets_of_the_cluster() {
     let config = config(&data);
     assert_eq!(
         config.talos_ca(),
-        Some(bundle.certificates.talos.certificate.clone())
+        Some(bundle.certificates.talos.certificate)
     );
     assert_eq!(
         config.kubernetes_ca(),
