@@ -21,7 +21,16 @@
 //! state that has not changed for [`QUIET`] is written, one that changes sooner is not. Providers
 //! mounted in the same manager do not wait for 8: a host reads the bootstrap object itself.
 
+mod cluster;
+mod collect;
+mod execute;
 pub mod host;
+mod kubeconfig;
+mod machine;
+mod workload_node;
+
+pub use cluster::ClusterController;
+pub use machine::MachineController;
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,6 +43,15 @@ use crate::{
 
 /// How long a state on the way must stand still before it is written.
 pub const QUIET: Duration = Duration::from_millis(250);
+
+/// The controllers of the core's own kinds.
+#[must_use]
+pub fn core() -> Vec<Arc<dyn Controller>> {
+    vec![
+        Arc::new(ClusterController::default()),
+        Arc::new(MachineController::default()),
+    ]
+}
 
 /// The controllers that host an infrastructure provider.
 pub fn infrastructure<P: Infrastructure>(provider: P) -> Vec<Arc<dyn Controller>> {

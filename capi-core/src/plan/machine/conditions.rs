@@ -91,6 +91,11 @@ impl Work<'_> {
         list.set(self.bootstrap_config_ready());
         list.set(self.infrastructure_ready());
         self.node_conditions(&mut list);
+        if let Some(node) = self.node
+            && !list.is_true(types::NODE_HEALTHY)
+        {
+            self.blocked("Node", "", &node.metadata.name, "it is not healthy yet");
+        }
         list.set(match deletion {
             Some(deletion) => {
                 Wanted::is_true(types::DELETING, deletion.reason).message(deletion.message)

@@ -313,6 +313,7 @@ impl Work<'_> {
                 return;
             }
             NodeLookup::NotLooked | NodeLookup::NotConnected => {
+                self.look_when_the_grace_period_ends();
                 let cluster = facts.cluster.name.clone();
                 let namespace = self.metadata().namespace.clone();
                 self.blocked(
@@ -342,6 +343,19 @@ impl Work<'_> {
         }
         self.status.node_info = Some(node.status.node_info.clone());
         self.sync_node(node);
+    }
+
+    /// What is known of the Node is shown for a while after its cluster was lost; no event tells
+    /// when that time is over.
+    fn look_when_the_grace_period_ends(&mut self) {
+        let grace = self.facts.settings.remote_conditions_grace_period;
+        let end = self.facts.connection.last_probe_success.and_then(|seen| {
+            let end = seen.timestamp().checked_add(grace).ok()?;
+            end.checked_add(Duration::from_secs(1)).ok()
+        });
+        if let Some(end) = end.filter(|end| *end > self.now) {
+            self.out.look_again(end);
+        }
     }
 
     fn sync_node(&mut self, node: &Node) {
