@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use capi_core::{
     clock::Clock,
-    pki::{CertificateAuthority, LeafRequest, PkiError, PrivateKey, Subject},
+    pki::{Certificate, CertificateAuthority, LeafRequest, PkiError, PrivateKey, Subject},
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -207,6 +207,18 @@ impl Credentials {
     #[must_use]
     pub fn danger_maintenance() -> Self {
         Self(Kind::Maintenance)
+    }
+
+    /// Whether the client's certificate is valid at a time. Credentials without one always are.
+    #[must_use]
+    pub fn is_valid_at(&self, now: jiff::Timestamp) -> bool {
+        match &self.0 {
+            Kind::Mutual { chain, .. } => chain
+                .first()
+                .and_then(|der| Certificate::from_der(der).ok())
+                .is_some_and(|leaf| leaf.not_before() <= now && now < leaf.not_after()),
+            Kind::Maintenance => true,
+        }
     }
 
     /// TLS settings for a connection, judging certificates at `clock`'s time.

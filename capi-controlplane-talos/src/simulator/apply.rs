@@ -21,7 +21,7 @@ pub(super) fn apply(
 ) -> Result<wire::ApplyConfiguration, Status> {
     let invalid = |message: String| Status::invalid_argument(message);
     let text = std::str::from_utf8(&request.data).map_err(|e| invalid(e.to_string()))?;
-    let config = Arc::new(NodeConfig::read(text).map_err(invalid)?);
+    let config = Arc::new(NodeConfig::read(text, me.contract()).map_err(invalid)?);
     let mode = match request.mode {
         REBOOT if maintenance => NO_REBOOT,
         REBOOT => return Err(Status::unimplemented("apply with reboot is not supported")),
@@ -29,6 +29,7 @@ pub(super) fn apply(
         mode @ (NO_REBOOT | STAGED | TRY) => mode,
         other => return Err(invalid(format!("incorrect mode {other}"))),
     };
+    let warnings = config.warnings.clone();
     let details = if request.dry_run {
         "Dry run summary:\nno changes are shown by a simulated node\n".to_owned()
     } else {
@@ -43,7 +44,7 @@ pub(super) fn apply(
     };
     Ok(wire::ApplyConfiguration {
         metadata: None,
-        warnings: Vec::new(),
+        warnings,
         mode,
         mode_details: details,
     })

@@ -1,6 +1,6 @@
 //! What a simulated node takes from its machine configuration.
 
-use capi_bootstrap_talos::config::{MachineConfig, MachineType};
+use capi_bootstrap_talos::config::{Contract, MachineConfig, MachineType};
 use capi_core::pki::{Certificate, CertificateAuthority, PrivateKey};
 use secrecy::ExposeSecret as _;
 
@@ -57,21 +57,25 @@ pub(super) struct NodeConfig {
     pub(super) names: Vec<String>,
     /// Nodes wait for a cloud controller.
     pub(super) external_cloud: bool,
+    /// What validation warned of.
+    pub(super) warnings: Vec<String>,
 }
 
 impl NodeConfig {
-    /// Reads and validates a configuration as a node does.
+    /// Reads and validates a configuration as a node of a Talos version does.
     ///
     /// # Errors
     /// What the node answers to ApplyConfiguration, or logs at boot.
-    pub(super) fn read(text: &str) -> Result<Self, String> {
+    pub(super) fn read(text: &str, contract: Option<Contract>) -> Result<Self, String> {
         let config = MachineConfig::parse(text).map_err(|error| error.to_string())?;
         let kind = match config.machine_type() {
             Some(MachineType::ControlPlane | MachineType::Init) => Kind::ControlPlane,
             Some(MachineType::Worker) => Kind::Worker,
             None => return Err("the configuration has no valid machine.type".to_owned()),
         };
-        refuse_unknown_keys(&config)?;
+        let warnings = config
+            .validate(contract)
+            .map_err(|error| error.to_string())?;
         let os_key = config.talos_ca_key();
         let os = Authority::read(
             "machine.ca",
@@ -135,26 +139,8 @@ impl NodeConfig {
                 .map(str::to_owned)
                 .collect(),
             external_cloud: external.and_then(|value| value.as_str()) == Some("external"),
+            warnings,
         })
-    }
-}
-
-fn refuse_unknown_keys(config: &MachineConfig) -> Result<(), String> {
-    const KNOWN: [&str; 5] = ["version", "debug", "persist", "machine", "cluster"];
-    let unknown: Vec<&str> = config
-        .v1alpha1()
-        .into_iter()
-        .flat_map(|document| document.iter())
-        .map(|entry| entry.key.as_str())
-        .filter(|key| !KNOWN.contains(key))
-        .collect();
-    if unknown.is_empty() {
-        Ok(())
-    } else {
-        Err(format!(
-            "unknown keys found during decoding: {}",
-            unknown.join(", ")
-        ))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use capi_bootstrap_talos::config::Contract;
 use tokio::task::JoinSet;
 
 use super::{
@@ -75,6 +76,12 @@ impl Me {
             since,
         };
         self.node(|node| node.boot.services.insert(id, service));
+    }
+
+    /// What the running Talos understands.
+    pub(super) fn contract(&self) -> Option<Contract> {
+        self.look(|node| node.boot.version.clone())
+            .and_then(|version| version.parse().ok())
     }
 
     /// The configuration it runs with.
@@ -170,7 +177,7 @@ fn prepare(me: &Me) -> Result<Prepared, String> {
         .flatten();
     let config = match (on_disk, &seed.configuration) {
         (Some(config), _) => Some(config),
-        (None, Some(text)) => Some(Arc::new(NodeConfig::read(text)?)),
+        (None, Some(text)) => Some(Arc::new(NodeConfig::read(text, me.contract())?)),
         (None, None) => None,
     };
     Ok((addresses, seed, config))

@@ -64,12 +64,9 @@ impl Keys {
         };
         let text = input.generate(kind).expect("a configuration").to_yaml();
         let text = text.expose_secret();
-        // the machine's own name is the platform's
-        let text = text.replace("auto: stable", "auto: off");
-        if cni == "none" {
-            text.replace("dnsDomain: ", "cni: {name: none}\n        dnsDomain: ")
-        } else {
-            text
+        match cni {
+            "none" => text.replace("dnsDomain: ", "cni: {name: none}\n        dnsDomain: "),
+            _ => text.to_owned(),
         }
     }
 

@@ -466,7 +466,7 @@ async fn configurations_are_applied_staged_or_tried() {
     let node = lab.cluster(1).await;
     let base = lab.keys.config("controlplane", "flannel");
     let named = |name: &str| {
-        SecretString::from(base.replace("auto: off", &format!("auto: off\nhostname: {name}")))
+        SecretString::from(base.replace("auto: stable", &format!("auto: off\nhostname: {name}")))
     };
     for (text, reason) in [("x: [", "line 1"), ("x: y\n", "machine.type")] {
         let error = node

@@ -5,3 +5,4 @@ mod fixture;
 mod kubernetes;
 mod machine_api;
 mod peer;
+mod provider;
