@@ -3,10 +3,10 @@
 
 use std::{fmt, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use capi_bootstrap_talos::config::{ConfigError, Talosconfig};
 use capi_core::{
     clock::Clock,
-    pki::{Certificate, CertificateAuthority, LeafRequest, PkiError, PrivateKey, Subject},
+    pki::{Certificate, CertificateAuthority, LeafRequest, PkiError, Subject},
 };
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
@@ -15,7 +15,6 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 
 use super::error::ClientError;
 use crate::tls;
@@ -91,94 +90,21 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A talosconfig that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TalosconfigError {
-    /// Not YAML, or a field has the wrong type. The text is not repeated: it holds a key.
-    #[error("the talosconfig is not valid YAML of its kind (line {line}, column {column})")]
-    Syntax {
-        /// Line of the error, 1 the first; 0 unknown.
-        line: u64,
-        /// Column of the error.
-        column: u64,
-    },
-    /// The context that it names is not in it.
-    #[error("the talosconfig has no context {context:?}; set `context` to one of `contexts`")]
-    NoContext {
-        /// The context looked for.
-        context: String,
-    },
-    /// A certificate or key in it cannot be used.
-    #[error("the talosconfig's context {context:?} cannot be used")]
-    Crypto {
-        /// The context.
-        context: String,
-        /// Why.
-        #[source]
-        source: PkiError,
-    },
-}
-
-#[derive(Deserialize)]
-struct Talosconfig {
-    #[serde(default)]
-    context: String,
-    #[serde(default)]
-    contexts: std::collections::BTreeMap<String, TalosconfigContext>,
-}
-
-#[derive(Deserialize)]
-struct TalosconfigContext {
-    #[serde(default)]
-    ca: String,
-    #[serde(default)]
-    crt: String,
-    #[serde(default)]
-    key: String,
-}
-
 impl Credentials {
     /// Credentials of the chosen context of a talosconfig (the content of the secret
     /// `<cluster>-talosconfig`, key `talosconfig`).
     ///
     /// # Errors
     /// When it is no talosconfig, its context is missing, or a certificate or key in it is broken.
-    pub fn from_talosconfig(text: &SecretString) -> Result<Self, TalosconfigError> {
-        let config: Talosconfig =
-            serde_saphyr::from_str(text.expose_secret()).map_err(|error| {
-                let at = error.location();
-                TalosconfigError::Syntax {
-                    line: at.as_ref().map_or(0, |at| at.line()),
-                    column: at.as_ref().map_or(0, |at| at.column()),
-                }
-            })?;
-        let context =
-            config
-                .contexts
-                .get(&config.context)
-                .ok_or_else(|| TalosconfigError::NoContext {
-                    context: config.context.clone(),
-                })?;
-        Self::from_context(context).map_err(|source| TalosconfigError::Crypto {
-            context: config.context.clone(),
-            source,
-        })
-    }
-
-    fn from_context(context: &TalosconfigContext) -> Result<Self, PkiError> {
-        let decode = |field: &'static str, text: &str| {
-            STANDARD
-                .decode(text.trim())
-                .ok()
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-                .ok_or_else(|| PkiError::Malformed(format!("`{field}` is not base64 of PEM")))
-        };
-        let key = SecretString::from(decode("key", &context.key)?);
+    pub fn from_talosconfig(text: &SecretString) -> Result<Self, ConfigError> {
+        let config = Talosconfig::parse(text.expose_secret())?;
+        let authorities = tls::certificates(&config.certificate_authority)
+            .map_err(|error| ConfigError::Invalid(format!("the talosconfig's ca: {error}")))?;
+        let (chain, key) = tls::identity(&config.client);
         Ok(Self(Kind::Mutual {
-            authorities: tls::certificates(&decode("ca", &context.ca)?)?,
-            chain: tls::certificates(&decode("crt", &context.crt)?)?,
-            key: tls::private_key(&PrivateKey::from_pem(key.expose_secret())?),
+            authorities,
+            chain,
+            key,
         }))
     }
 

@@ -28,7 +28,7 @@ mod types;
 pub(crate) mod wire;
 
 pub use connect::{BoxedStream, Connector, MappedConnector, Stream, TcpConnector};
-pub use credentials::{Credentials, Role, TalosconfigError};
+pub use credentials::{Credentials, Role};
 pub use endpoint::{Endpoint, EndpointError, MACHINE_API_PORT};
 pub use error::{ClientError, RetryClass};
 pub use transport::{Settings, TalosClient};

@@ -129,7 +129,7 @@ mod tests {
     use capi_core::provider::ErrorClass;
     use serde_json::json;
 
-    fn spec(change: Value) -> TalosControlPlaneSpec {
+    fn spec(change: &Value) -> TalosControlPlaneSpec {
         let mut spec = json!({
             "version": "v1.34.1",
             "infrastructureTemplate": {
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn defaults_are_one_replica_a_surge_and_a_version_with_v() {
-        let wanted = desired(&spec(json!({"version": "1.34.1"}))).expect("valid");
+        let wanted = desired(&spec(&json!({"version": "1.34.1"}))).expect("valid");
         assert_eq!(
             (wanted.replicas, wanted.version.as_str()),
             (Some(1), "v1.34.1")
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn strategies_are_read() {
         let of = |strategy: Value| {
-            desired(&spec(json!({"rolloutStrategy": strategy}))).map(|d| (d.surge, d.on_delete))
+            desired(&spec(&json!({"rolloutStrategy": strategy}))).map(|d| (d.surge, d.on_delete))
         };
         assert_eq!(
             of(json!({"type": "OnDelete"})).expect("valid"),
@@ -201,7 +201,7 @@ mod tests {
                 "maxSurge",
             ),
         ] {
-            let error = desired(&spec(change.clone())).expect_err("invalid");
+            let error = desired(&spec(&change)).expect_err("invalid");
             assert_eq!(error.class(), ErrorClass::Invalid);
             assert!(error.to_string().contains(field), "{change}: {error}");
         }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_first_machine_is_made_from_init_where_somebody_still_has_it() {
-        let old = spec(json!({"controlPlaneConfig": {
+        let old = spec(&json!({"controlPlaneConfig": {
             "init": {"generateType": "init"}, "controlplane": {"generateType": "controlplane"},
         }}));
         let of = |spec: &TalosControlPlaneSpec, first| {
@@ -217,7 +217,7 @@ mod tests {
         };
         assert_eq!(of(&old, true)["generateType"], "init");
         assert_eq!(of(&old, false)["generateType"], "controlplane");
-        assert_eq!(of(&spec(json!({})), true)["generateType"], "controlplane");
+        assert_eq!(of(&spec(&json!({})), true)["generateType"], "controlplane");
         assert!(
             bootstrap_current(&old, &json!({"spec": {"generateType": "init"}})),
             "no rollout of the first"
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_change_of_the_configuration_is_seen_and_its_form_is_not() {
-        let now = spec(json!({}));
+        let now = spec(&json!({}));
         for (bootstrap, current) in [
             (
                 json!({"spec": {"talosVersion": "v1.11", "generateType": "controlplane"}}),

@@ -67,7 +67,7 @@ impl NodeConfig {
     /// # Errors
     /// What the node answers to ApplyConfiguration, or logs at boot.
     pub(super) fn read(text: &str, contract: Option<Contract>) -> Result<Self, String> {
-        let config = MachineConfig::parse(text).map_err(|error| error.to_string())?;
+        let config = MachineConfig::load(text).map_err(|error| error.to_string())?;
         let kind = match config.machine_type() {
             Some(MachineType::ControlPlane | MachineType::Init) => Kind::ControlPlane,
             Some(MachineType::Worker) => Kind::Worker,

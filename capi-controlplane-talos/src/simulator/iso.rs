@@ -24,9 +24,9 @@ pub(super) fn read(image: &[u8]) -> Option<Volume> {
             .filter(move |d| d[0] == kind)
     };
     let primary = of_kind(1).next()?;
-    let label = String::from_utf8_lossy(&primary[40..72])
-        .trim_end()
-        .to_owned();
+    // padded with spaces by the standard, with zeros by some
+    let label = String::from_utf8_lossy(&primary[40..72]);
+    let label = label.trim_end_matches([' ', '\0']).to_owned();
     let (mut files, rock_ridge) = directory(image, &primary[156..190], false)?;
     if !rock_ridge {
         let joliet = of_kind(2).find(|d| matches!(&d[88..91], b"%/@" | b"%/C" | b"%/E"));

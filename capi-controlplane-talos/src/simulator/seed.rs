@@ -3,6 +3,7 @@
 use std::{net::IpAddr, str::FromStr as _};
 
 use bytes::Bytes;
+use capi_bootstrap_talos::config::yaml;
 use serde_json::Value;
 
 use super::iso;
@@ -143,19 +144,10 @@ impl NoCloud {
 }
 
 fn document(name: &str, text: &str) -> Result<Value, String> {
-    let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|error| {
-        let message = error.to_string();
-        format!(
-            "{name} is not valid YAML: {}",
-            message.lines().next().unwrap_or_default()
-        )
-    })?;
-    documents.retain(|document| !document.is_null());
-    Ok(if documents.is_empty() {
-        Value::Null
-    } else {
-        documents.remove(0)
-    })
+    let documents =
+        yaml::parse(text).map_err(|error| format!("{name} is not valid YAML: {error}"))?;
+    let first = documents.iter().find(|document| !document.node.is_null());
+    Ok(first.map_or(Value::Null, |document| document.node.to_json()))
 }
 
 /// The static addresses of a network-config of version 1 or 2, bare or wrapped in `network:`.
@@ -246,6 +238,45 @@ mod tests {
         let read =
             NoCloud::read(&files("#!talos\nversion: v1alpha1\n", "", ""), &[]).expect("readable");
         assert!(read.configuration.is_some());
+    }
+
+    /// Data of others; `None`, and a line that says so, where it is absent.
+    fn upstream() -> Option<std::path::PathBuf> {
+        let found = std::env::var_os("CAPI_UPSTREAM")
+            .map(Into::into)
+            .or_else(|| {
+                std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .ancestors()
+                    .map(|directory| directory.join("../shared/upstream"))
+                    .find(|directory| directory.is_dir())
+            });
+        if found.is_none() {
+            println!("skipped: set CAPI_UPSTREAM to the directory of upstream's test data");
+        }
+        found
+    }
+
+    #[test]
+    fn an_image_of_the_go_provider_is_read() {
+        let Some(upstream) = upstream() else { return };
+        let directory = upstream.join("capmox/iso");
+        let image = std::fs::read(directory.join("user-data.iso")).expect("an image");
+        let read = NoCloud::read(
+            &Seed::Iso(image.clone().into()),
+            &["bc:24:11:57:db:d3".to_owned()],
+        );
+        let read = read.expect("readable");
+        assert_eq!(read.configuration, None, "a cloud-config");
+        assert_eq!(read.hostname.as_deref(), Some("c5-m0"));
+        assert_eq!(
+            read.addresses,
+            ["10.77.5.10".parse::<IpAddr>().expect("ip")]
+        );
+        let files = iso::read(&image).expect("a volume").files;
+        for name in ["user-data", "meta-data", "network-config"] {
+            let text = std::fs::read(directory.join(name)).expect("a file");
+            assert_eq!(files.get(name), Some(&text), "{name}");
+        }
     }
 
     #[test]

@@ -370,11 +370,11 @@ async fn a_talosconfig_is_read_and_broken_ones_say_what_is_wrong_without_their_c
         .expect("connect");
     client.version().await.expect("version");
     for (text, says) in [
-        ("context: [", "line"),
-        ("context: a\ncontexts: {}\n", "no context \"a\""),
+        ("context: [", "line 1"),
+        ("context: a\ncontexts: {}\n", "context"),
         (
             "context: a\ncontexts: {a: {ca: sEcReT, crt: x, key: sEcReT}}\n",
-            "context \"a\"",
+            "ca, crt and key",
         ),
     ] {
         let error = Credentials::from_talosconfig(&SecretString::from(text)).expect_err(text);
@@ -451,8 +451,8 @@ async fn an_invalid_configuration_in_the_seed_stops_the_node_with_a_reason() {
         lab.datacenter
             .machine(&uuid(1))
             .and_then(|m| m.error)
-            .as_deref(),
-        Some("machine.ca is required")
+            .map(|error| error.contains("machine.ca")),
+        Some(true)
     );
     assert!(matches!(
         lab.connect_as(1, Role::Admin).await,
@@ -468,7 +468,7 @@ async fn configurations_are_applied_staged_or_tried() {
     let named = |name: &str| {
         SecretString::from(base.replace("auto: stable", &format!("auto: off\nhostname: {name}")))
     };
-    for (text, reason) in [("x: [", "line 1"), ("x: y\n", "machine.type")] {
+    for (text, reason) in [("x: [", "line 1"), ("x: y\n", "kind is missing")] {
         let error = node
             .apply_configuration(&SecretString::from(text), ApplyMode::NoReboot, false, None)
             .await
@@ -481,7 +481,7 @@ async fn configurations_are_applied_staged_or_tried() {
         .apply_configuration(&unknown, ApplyMode::Auto, false, None)
         .await
         .expect_err("unknown key");
-    assert!(error.to_string().contains("unknown keys"), "{error}");
+    assert!(error.to_string().contains("unknown key"), "{error}");
 
     node.apply_configuration(&named("staged"), ApplyMode::Staged, false, None)
         .await

@@ -60,9 +60,9 @@ struct Scene {
 impl Scene {
     fn new() -> Option<Self> {
         let peer = Peer::find()?;
-        let options = Options::default()
-            .loopback()
-            .latencies(Latencies::instant());
+        let mut latencies = Latencies::instant();
+        latencies.quorum = Duration::from_secs(1);
+        let options = Options::default().loopback().latencies(latencies);
         let lab = Lab::with(Clock::system(), options);
         let talosconfig = peer.file(
             "talosconfig",
