@@ -61,10 +61,16 @@ impl Contract {
         self.since(12)
     }
 
+    /// The minor versions of Kubernetes 1 that this Talos runs.
+    pub fn kubernetes_minors(self) -> std::ops::RangeInclusive<u32> {
+        // both have a new minor version at the same pace
+        let minor = self.min(Self::NEWEST).minor;
+        minor + 18..=minor + 23
+    }
+
     /// The newest Kubernetes that this Talos runs: what a machine without a version gets.
     pub(crate) fn newest_kubernetes(self) -> String {
-        // both have a minor version every four months, 22 apart since Talos 1.5
-        format!("1.{}.0", self.min(Self::NEWEST).minor.max(5) + 23)
+        format!("1.{}.0", self.kubernetes_minors().end())
     }
 
     /// Whether a newer form than the newest known one is meant.
@@ -128,6 +134,21 @@ mod tests {
         ] {
             assert!(text.parse::<Contract>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn each_talos_runs_six_minor_versions_of_kubernetes() {
+        for (contract, minors) in [
+            (Contract::V1_9, 27..=32),
+            (Contract::V1_10, 28..=33),
+            (Contract::V1_11, 29..=34),
+            (Contract::V1_12, 30..=35),
+            (Contract::V1_13, 31..=36),
+            (Contract::V1_14, 32..=37),
+        ] {
+            assert_eq!(contract.kubernetes_minors(), minors, "{contract}");
+        }
+        assert_eq!(Contract::V1_13.newest_kubernetes(), "1.36.0");
     }
 
     #[test]

@@ -160,14 +160,32 @@ pub fn generate(
             .and_then(|patch| config.patched(&patch))
             .map_err(in_field("spec.hostname".to_owned()))?;
     }
-    let warnings = config
+    let mut warnings = config
         .validate(choice.as_ref().map(|choice| choice.contract))
         .map_err(RecipeError::Refused)?;
+    if let (Some(choice), Some(version)) = (&choice, facts.kubernetes_version) {
+        warnings.extend(unsupported_kubernetes(choice, version));
+    }
     Ok(Generated {
         data: text(&config, facts.infrastructure_kind),
         config,
         choice,
         warnings,
+    })
+}
+
+/// A Kubernetes that the Talos of this form does not run; a node that is newer may.
+fn unsupported_kubernetes(choice: &ContractChoice, version: &str) -> Option<String> {
+    let mut numbers = version.strip_prefix('v').unwrap_or(version).split('.');
+    let (major, minor) = (numbers.next()?, numbers.next()?.parse::<u32>().ok()?);
+    let minors = choice.contract.kubernetes_minors();
+    (major == "1" && !minors.contains(&minor)).then(|| {
+        format!(
+            "Talos {} runs Kubernetes 1.{} to 1.{}, and the Machine wants {version}",
+            choice.contract,
+            minors.start(),
+            minors.end()
+        )
     })
 }
 

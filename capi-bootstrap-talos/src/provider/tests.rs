@@ -354,6 +354,19 @@ async fn the_condition_says_which_form_was_chosen_and_why() {
 }
 
 #[tokio::test]
+async fn a_kubernetes_that_this_talos_does_not_run_is_warned_of() {
+    let world = World::new();
+    let mut cx = world.context("md-1", GenerateType::Worker);
+    Arc::make_mut(&mut cx.machine).spec.version = Some("v1.28.0".to_owned());
+    let data = world.data(&cx).await;
+    let message = data.status["conditions"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("warning: Talos v1.13 runs Kubernetes 1.31 to 1.36"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn the_template_of_the_infrastructure_can_name_the_version() {
     let world = World::new();
     let mut cx = world.context("md-1", GenerateType::Worker);

@@ -6,6 +6,7 @@
 //! and never shown by Debug.
 
 mod document;
+mod import;
 mod token;
 
 #[cfg(test)]

@@ -176,3 +176,148 @@ fn debug_shows_no_secret() {
         assert!(!text.contains(secret), "{secret}");
     }
 }
+
+#[test]
+fn a_bundle_is_recovered_from_a_control_plane_configuration_of_every_form() {
+    let old = quick(Contract::V1_2);
+    for (bundle, contracts) in [
+        (
+            bundle(),
+            &[Contract::V1_9, Contract::V1_13, Contract::V1_14][..],
+        ),
+        (&old, &[Contract::V1_2, Contract::V1_13, Contract::V1_14]),
+    ] {
+        for contract in contracts {
+            let input = crate::config::ConfigInput {
+                cluster_name: "c1",
+                endpoint: "https://10.0.0.1:6443",
+                kubernetes_version: "1.33.4",
+                contract: *contract,
+                bundle,
+                options: crate::config::ConfigOptions::default(),
+            };
+            let config = input
+                .generate(crate::config::MachineType::ControlPlane)
+                .unwrap();
+            let recovered = SecretsBundle::from_config(&config).unwrap();
+            let (left, right) = (recovered.to_yaml(), bundle.to_yaml());
+            assert_eq!(left.expose_secret(), right.expose_secret(), "{contract}");
+            let worker = input.generate(crate::config::MachineType::Worker).unwrap();
+            assert!(SecretsBundle::from_config(&worker).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_bundle_of_talosctl_is_read_and_has_the_same_kinds_of_keys_as_ours() {
+    let Some(peer) = crate::testing::Peer::find() else {
+        return;
+    };
+    let text = peer.run(&["secrets", "--talos", "v1.12"]).unwrap();
+    let theirs = SecretsBundle::from_yaml(&text).unwrap();
+    let (left, right) = (theirs.to_yaml(), text);
+    let read = |text: &str| crate::config::yaml::parse(text).unwrap().remove(0).node;
+    assert!(read(left.expose_secret()) == read(&right));
+    let shape = |bundle: &SecretsBundle| {
+        let certificates = &bundle.certificates;
+        [
+            &certificates.etcd,
+            &certificates.kubernetes,
+            &certificates.aggregator,
+            &certificates.talos,
+        ]
+        .map(|pair| {
+            let authority = pair.authority().unwrap();
+            let certificate = authority.certificate();
+            let lifetime = certificate
+                .not_after()
+                .duration_since(certificate.not_before());
+            (
+                authority.key().algorithm(),
+                certificate.organizations().to_vec(),
+                lifetime,
+            )
+        })
+    };
+    assert_eq!(shape(&theirs), shape(bundle()));
+}
+
+#[test]
+fn talosctl_s_client_configuration_is_read_and_is_what_ours_is() {
+    let Some(peer) = crate::testing::Peer::find() else {
+        return;
+    };
+    let secrets = peer.file("secrets.yaml", bundle().to_yaml().expose_secret());
+    let text = peer
+        .run(&[
+            "talosconfig",
+            "--secrets",
+            &secrets,
+            "--cluster",
+            "c1",
+            "--endpoint",
+            "10.0.0.1,10.0.0.2",
+        ])
+        .unwrap();
+    let theirs = crate::config::Talosconfig::parse(&text).unwrap();
+    assert_eq!(theirs.context, "c1");
+    assert_eq!(theirs.endpoints, ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(
+        theirs.certificate_authority,
+        bundle().certificates.talos.certificate
+    );
+    let ours = bundle().talos_client(&["os:admin"], now()).unwrap();
+    assert_eq!(theirs.client.key.algorithm(), ours.key.algorithm());
+    assert_eq!(
+        theirs.client.certificate.organizations(),
+        ours.certificate.organizations()
+    );
+    let written = crate::config::Talosconfig {
+        client: ours,
+        ..theirs
+    };
+    let again = crate::config::Talosconfig::parse(written.to_yaml().expose_secret()).unwrap();
+    assert_eq!(again.client, written.client);
+}
+
+#[test]
+fn openssl_verifies_what_every_authority_of_a_bundle_signs() {
+    let certificates = &bundle().certificates;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    for pair in [
+        &certificates.etcd,
+        &certificates.kubernetes,
+        &certificates.aggregator,
+        &certificates.talos,
+    ] {
+        let authority = pair.authority().unwrap();
+        let request = LeafRequest::client(Subject::new("client", ["group"]), now());
+        let leaf = authority.issue(&request).unwrap();
+        let output = std::process::Command::new("openssl")
+            .args([
+                "verify",
+                "-purpose",
+                "sslclient",
+                "-attime",
+                &now().as_second().to_string(),
+                "-CAfile",
+            ])
+            .arg(file("ca.pem", &pair.certificate))
+            .arg(file("leaf.pem", &leaf.certificate.to_pem()))
+            .output();
+        let Ok(output) = output else {
+            println!("skipped: openssl was not found on PATH");
+            return;
+        };
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

@@ -289,3 +289,135 @@ fn patches_give_what_talos_own_library_gives() {
     }
     assert_eq!(failed, 0, "patches that differ, see above");
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Texts that are nearly patches.
+    fn fragment() -> impl Strategy<Value = String> {
+        let key = prop_oneof![
+            Just("machine"),
+            Just("cluster"),
+            Just("kubelet"),
+            Just("network"),
+            Just("interfaces"),
+            Just("$patch"),
+            Just("kind"),
+            Just("apiVersion"),
+            Just("name"),
+            Just("extraArgs"),
+            Just("apiServer"),
+            Just("certSANs"),
+            Just("a"),
+        ];
+        let scalar = prop_oneof![
+            Just("delete".to_owned()),
+            Just("v1alpha1".to_owned()),
+            Just("HostnameConfig".to_owned()),
+            Just("~".to_owned()),
+            Just("0755".to_owned()),
+            Just("'x'".to_owned()),
+            "[a-z0-9:.~*&!-]{0,6}",
+        ];
+        let leaf = scalar.prop_map(|text| format!(" {text}\n"));
+        leaf.prop_recursive(4, 24, 3, move |inner| {
+            prop_oneof![
+                proptest::collection::vec((key.clone(), inner.clone()), 1..4).prop_map(|entries| {
+                    let lines = entries.iter().map(|(key, value)| {
+                        format!(
+                            "{key}:{}",
+                            value.replace('\n', "\n  ").trim_end_matches(' ')
+                        )
+                    });
+                    format!(
+                        "\n  {}",
+                        lines.collect::<String>().replace('\n', "\n  ").trim_end()
+                    ) + "\n"
+                }),
+                proptest::collection::vec(inner, 1..3).prop_map(|items| {
+                    format!(
+                        " [{}]\n",
+                        items
+                            .iter()
+                            .map(|item| item.trim().replace('\n', " "))
+                            .collect::<Vec<_>>()
+                            .join(", ")
+                    )
+                }),
+            ]
+        })
+    }
+
+    fn base() -> MachineConfig {
+        crate::config::ConfigInput {
+            cluster_name: "c1",
+            endpoint: "https://10.0.0.1:6443",
+            kubernetes_version: "1.33.4",
+            contract: crate::config::Contract::V1_13,
+            bundle: testing::bundle(),
+            options: crate::config::ConfigOptions::default(),
+        }
+        .generate(crate::config::MachineType::ControlPlane)
+        .unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_patcher_panic(text in fragment()) {
+            if let Ok(patch) = Patch::parse(text.trim_start_matches('\n')) {
+                if let Ok(patched) = base().patched(&patch) {
+                    let text = patched.to_yaml();
+                    let again = MachineConfig::load(text.expose_secret()).unwrap();
+                    prop_assert!(again == patched, "what is written is read again");
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "[ -~\n]{0,80}") {
+            let _ = MachineConfig::load(&text);
+            let _ = Patch::parse(&text);
+        }
+    }
+
+    #[test]
+    fn an_empty_patch_changes_nothing_and_generation_is_deterministic() {
+        let config = base();
+        for text in [
+            "",
+            "# comment",
+            "---",
+            "null",
+            "[]",
+            "machine: {}\ncluster: {}",
+            "{machine: ~}",
+        ] {
+            let patched = config.patched(&Patch::parse(text).unwrap()).unwrap();
+            assert!(patched == config, "{text:?}");
+            assert_eq!(
+                patched.to_yaml().expose_secret(),
+                base().to_yaml().expose_secret(),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn anchors_comments_crlf_and_byte_order_marks_are_handled() {
+        let config = base();
+        let expected = config
+            .patched(&Patch::parse("machine: {sysctls: {a: b, c: b}}").unwrap())
+            .unwrap();
+        for text in [
+            "machine:\r\n  sysctls:\r\n    a: b # comment\r\n    c: b\r\n",
+            "\u{feff}machine:\n  sysctls: {a: b, c: b}\n",
+            "machine:\n  sysctls: {a: &b b, c: *b}\n",
+            "# comment\n---\nmachine:\n  sysctls: {a: b}\n---\nmachine: {sysctls: {c: b}}\n...\n",
+        ] {
+            let patched = config.patched(&Patch::parse(text).unwrap()).unwrap();
+            assert!(patched == expected, "{text:?}");
+        }
+    }
+}
