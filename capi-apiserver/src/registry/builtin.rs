@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Behaviour, Names, Resource, Served, api_version};
-use crate::{schema::Schema, storage::Store};
+use crate::{schema::Schema, storage::Store, table::Columns};
 
 struct Row {
     /// Group and version; the first is the one of storage.
@@ -250,7 +250,7 @@ fn resource(row: &Row, store: &dyn Store) -> Resource {
             .get(&(*group, *version, row.kind))
             .cloned()
             .unwrap_or_default(),
-        columns: Vec::new(),
+        columns: Arc::new(Columns::builtin(group, row.kind)),
         selectable: owned(row.selectable),
         deprecated: None,
     };

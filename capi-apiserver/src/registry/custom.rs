@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{Behaviour, Column, Names, Resource, Scale, Served, api_version};
-use crate::{json::Value, schema::Schema, storage::Store};
+use super::{Behaviour, Names, Resource, Scale, Served, api_version};
+use crate::{json::Value, schema::Schema, storage::Store, table::Columns};
 
 fn text(value: &Value<'_>, path: &[&str]) -> String {
     value
@@ -108,7 +108,12 @@ pub(crate) fn resource(
                         .map(members),
                 }),
             schema: Arc::new(schema),
-            columns: columns(version),
+            columns: Arc::new(Columns::custom(
+                version
+                    .get("additionalPrinterColumns")
+                    .and_then(Value::as_array)
+                    .unwrap_or_default(),
+            )),
             selectable: version
                 .get("selectableFields")
                 .and_then(Value::as_array)
@@ -142,22 +147,4 @@ pub(crate) fn resource(
         generation: true,
         unconditional_update: false,
     })
-}
-
-fn columns(version: &Value<'_>) -> Vec<Column> {
-    let columns = version
-        .get("additionalPrinterColumns")
-        .and_then(Value::as_array)
-        .unwrap_or_default();
-    columns
-        .iter()
-        .map(|column| Column {
-            name: text(column, &["name"]),
-            column_type: text(column, &["type"]),
-            format: text(column, &["format"]),
-            description: text(column, &["description"]),
-            priority: column.get("priority").and_then(Value::as_i64).unwrap_or(0),
-            json_path: text(column, &["jsonPath"]),
-        })
-        .collect()
 }

@@ -6,7 +6,7 @@ pub(crate) mod custom;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{schema::Schema, storage::Collection};
+use crate::{schema::Schema, storage::Collection, table::Columns};
 
 /// The names of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,17 +48,6 @@ pub(crate) struct Scale {
     pub(crate) label_selector: Option<Vec<String>>,
 }
 
-/// One printed column, `additionalPrinterColumns`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Column {
-    pub(crate) name: String,
-    pub(crate) column_type: String,
-    pub(crate) format: String,
-    pub(crate) description: String,
-    pub(crate) priority: i64,
-    pub(crate) json_path: String,
-}
-
 /// One version in which a resource is read and written.
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
@@ -70,7 +59,7 @@ pub(crate) struct Served {
     pub(crate) scale: Option<Scale>,
     /// Of built-in versions one that keeps everything.
     pub(crate) schema: Arc<Schema>,
-    pub(crate) columns: Vec<Column>,
+    pub(crate) columns: Arc<Columns>,
     pub(crate) selectable: Vec<String>,
     /// The warning that each use of the version answers with.
     pub(crate) deprecated: Option<String>,

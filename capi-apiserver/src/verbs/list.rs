@@ -55,7 +55,7 @@ pub(crate) fn list(call: &Call<'_>) -> Result<Reply, Status> {
         return Ok(read::finish(
             call,
             200,
-            read::table(call, &items, Some(metadata))?.into(),
+            read::table(&read::TableStyle::of(call), &items, metadata)?.into(),
         ));
     }
     let mut chunks = VecDeque::new();

@@ -1,6 +1,9 @@
 //! GET of one object, and how one object is shown.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use jiff::Timestamp;
 
 use crate::{
     json::{self, Object, Value},
@@ -8,6 +11,7 @@ use crate::{
     request::Form,
     server::Call,
     status::Status,
+    table::Columns,
 };
 
 use super::shape;
@@ -33,7 +37,7 @@ pub(crate) fn object(call: &Call<'_>, code: u16, bytes: Bytes) -> Result<Reply, 
     let bytes = match call.accept.form {
         Form::Object => bytes,
         Form::Metadata => metadata_only(&bytes, "v1")?.into(),
-        Form::Table => table(call, &[&bytes], None)?.into(),
+        Form::Table => table(&TableStyle::of(call), &[&bytes], version_of(&bytes))?.into(),
     };
     Ok(finish(call, code, bytes))
 }
@@ -68,56 +72,85 @@ pub(crate) fn metadata_only(bytes: &[u8], version: &str) -> Result<Vec<u8>, Stat
     Ok(out)
 }
 
-/// A table of encoded objects in the version of the request.
+/// How a table shows objects.
+#[derive(Debug, Clone)]
+pub(crate) struct TableStyle {
+    pub(crate) columns: Arc<Columns>,
+    pub(crate) now: Timestamp,
+    pub(crate) include: Include,
+    /// Whether the columns are described.
+    pub(crate) header: bool,
+}
+
+/// What the row of a table carries besides its cells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Include {
+    Nothing,
+    Metadata,
+    Object,
+}
+
+impl TableStyle {
+    pub(crate) fn of(call: &Call<'_>) -> Self {
+        Self {
+            columns: call.version().columns.clone(),
+            now: call.now,
+            include: match call.options.include_object.as_deref() {
+                Some("None") => Include::Nothing,
+                Some("Object") => Include::Object,
+                _ => Include::Metadata,
+            },
+            header: true,
+        }
+    }
+}
+
+/// A table of encoded objects, which are in the version of the request.
 pub(crate) fn table(
-    call: &Call<'_>,
+    style: &TableStyle,
     items: &[&[u8]],
-    list_metadata: Option<Object<'_>>,
+    metadata: Object<'_>,
 ) -> Result<Vec<u8>, Status> {
     let mut rows = Vec::with_capacity(items.len());
     for item in items {
         let object = json::parse(item)
             .map_err(|error| Status::internal(error.to_string()))?
             .value;
-        let name = crate::object::name(&object).to_owned();
-        let created = crate::object::text(&object, "creationTimestamp").to_owned();
-        let mut row = Object::new();
-        row.insert("cells", vec![Value::from(name), Value::from(created)]);
-        let shown = match call.options.include_object.as_deref() {
-            Some("None") => None,
-            Some("Object") => Some(object),
-            _ => {
-                let text = metadata_only(item, "v1")?;
-                Some(
-                    json::parse(&text)
-                        .map_err(|error| Status::internal(error.to_string()))?
-                        .value
-                        .into_owned(),
-                )
+        let mut row = Object::with_capacity(2);
+        row.insert("cells", style.columns.cells(&object, style.now));
+        match style.include {
+            Include::Nothing => {}
+            Include::Object => drop(row.insert("object", object)),
+            Include::Metadata => {
+                let mut partial = Object::with_capacity(3);
+                partial.insert("kind", "PartialObjectMetadata");
+                partial.insert("apiVersion", "meta.k8s.io/v1");
+                let metadata = object.as_object().and_then(|object| object.get("metadata"));
+                partial.insert("metadata", metadata.cloned().unwrap_or_default());
+                row.insert("object", partial);
             }
-        };
-        if let Some(object) = shown {
-            row.insert("object", object);
         }
         rows.push(Value::Object(row));
     }
-    let column = |name: &'static str, kind: &'static str, format: &'static str| {
-        let mut column = Object::new();
-        column.insert("name", name);
-        column.insert("type", kind);
-        column.insert("format", format);
-        column.insert("description", "");
-        column.insert("priority", 0_i64);
-        Value::Object(column)
-    };
-    let mut table = Object::new();
+    let mut table = Object::with_capacity(5);
     table.insert("kind", "Table");
     table.insert("apiVersion", "meta.k8s.io/v1");
-    table.insert("metadata", list_metadata.unwrap_or_default());
-    table.insert(
-        "columnDefinitions",
-        vec![column("Name", "string", "name"), column("Age", "date", "")],
-    );
+    table.insert("metadata", metadata);
+    let header = if style.header {
+        style.columns.definitions()
+    } else {
+        Value::Null
+    };
+    table.insert("columnDefinitions", header);
     table.insert("rows", rows);
     Ok(Value::Object(table).to_vec())
+}
+
+/// The metadata of a table of one object: its version.
+pub(crate) fn version_of(bytes: &[u8]) -> Object<'static> {
+    let mut metadata = Object::new();
+    if let Some(version) = crate::peek::string(bytes, &["metadata", "resourceVersion"]) {
+        metadata.insert("resourceVersion", version);
+    }
+    metadata
 }

@@ -4,7 +4,10 @@ use std::{
     collections::VecDeque,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -33,6 +36,9 @@ pub(crate) struct Watch {
     resource: Arc<Resource>,
     served: usize,
     form: Form,
+    table: read::TableStyle,
+    /// Whether the columns of a table have been described to the client.
+    described: AtomicBool,
     prefix: String,
     /// The one object that is watched, by its key.
     only: Option<String>,
@@ -89,6 +95,8 @@ pub(crate) fn watch(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Stat
         resource: call.resource.clone(),
         served: call.served,
         form: call.accept.form,
+        table: read::TableStyle::of(call),
+        described: AtomicBool::new(false),
         prefix: list::prefix(call),
         only: (!call.path.name.is_empty()).then(|| call.key()),
         selector: options.selector.clone(),
@@ -167,7 +175,7 @@ impl Watch {
                 continue;
             }
             if let Some(object) = self.selected(&stored.bytes) {
-                let frame = self.frame(ChangeKind::Added, &object, false);
+                let frame = self.frame(ChangeKind::Added, &object);
                 self.ready.push_back(frame);
             }
         }
@@ -196,12 +204,23 @@ impl Watch {
         (self.selector.is_empty() || self.selector.matches(&object)).then_some(object)
     }
 
-    fn frame(&self, kind: ChangeKind, object: &[u8], _columns: bool) -> Bytes {
-        match self.form {
-            Form::Object => crate::storage::frame(kind.prefix(), object),
-            Form::Metadata | Form::Table => {
-                let shown = read::metadata_only(object, "v1").unwrap_or_default();
-                crate::storage::frame(kind.prefix(), &shown)
+    fn frame(&self, kind: ChangeKind, object: &[u8]) -> Bytes {
+        let shown = match self.form {
+            Form::Object => return crate::storage::frame(kind.prefix(), object),
+            Form::Metadata => read::metadata_only(object, "v1"),
+            Form::Table => {
+                let style = read::TableStyle {
+                    now: self.server.clock.now(),
+                    header: !self.described.swap(true, Ordering::Relaxed),
+                    ..self.table.clone()
+                };
+                read::table(&style, &[object], read::version_of(object))
+            }
+        };
+        match shown {
+            Ok(shown) => crate::storage::frame(kind.prefix(), &shown),
+            Err(status) => {
+                crate::storage::frame(br#"{"type":"ERROR","object":"#, &status.to_json())
             }
         }
     }
@@ -245,7 +264,7 @@ impl Watch {
             let rendering = self.rendering(change.kind);
             return Some(
                 change.rendered(rendering, || match self.selected(&change.object) {
-                    Some(object) => self.frame(change.kind, &object, false),
+                    Some(object) => self.frame(change.kind, &object),
                     None => Bytes::new(),
                 }),
             )
@@ -271,12 +290,17 @@ impl Watch {
         }
         if kind == ChangeKind::Deleted && change.kind != ChangeKind::Deleted {
             // The state that was selected, at the version at which it ceased to be.
-            return Some(self.frame(kind, &at_version(&before?, change.version), false));
+            return Some(self.frame(kind, &at_version(&before?, change.version)));
+        }
+        if self.form == Form::Table {
+            return self
+                .selected(&change.object)
+                .map(|object| self.frame(kind, &object));
         }
         let rendering = self.rendering(kind);
         Some(
             change.rendered(rendering, || match self.selected(&change.object) {
-                Some(object) => self.frame(kind, &object, false),
+                Some(object) => self.frame(kind, &object),
                 None => Bytes::new(),
             }),
         )
