@@ -52,10 +52,11 @@ impl Plane {
         let path = directory.path();
         let now = jiff::Timestamp::now();
         let key = Authority::generate("bench", now)?
-            .issue_client(&User::admin(), now)?
-            .key;
+            .issue_client(&User::admin(), now)?;
         let key_file = path.join("service-account.key");
-        std::fs::write(&key_file, key.expose_secret())?;
+        std::fs::write(&key_file, key.key.expose_secret())?;
+        let public = path.join("service-account.crt");
+        std::fs::write(&public, &key.certificate)?;
         let tokens = path.join("tokens.csv");
         std::fs::write(&tokens, "bench,admin,admin,system:masters\n")?;
         let (client_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
@@ -90,7 +91,7 @@ impl Plane {
                 "--authorization-mode=RBAC".to_owned(),
                 "--disable-admission-plugins=ServiceAccount".to_owned(),
                 "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
-                format!("--service-account-key-file={}", text(&key_file)),
+                format!("--service-account-key-file={}", text(&public)),
                 format!("--service-account-signing-key-file={}", text(&key_file)),
                 "--service-cluster-ip-range=10.0.0.0/24".to_owned(),
             ],

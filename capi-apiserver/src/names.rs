@@ -33,17 +33,6 @@ pub(crate) fn label_error(text: &str) -> Option<String> {
     (!is_label(text)).then(|| DNS_LABEL.to_owned())
 }
 
-/// Why the text cannot be a name in a URL path.
-pub(crate) fn path_segment_error(text: &str) -> Option<String> {
-    if matches!(text, "." | "..") {
-        return Some(format!("may not be '{text}'"));
-    }
-    ["/", "%"]
-        .iter()
-        .find(|sign| text.contains(**sign))
-        .map(|sign| format!("may not contain '{sign}'"))
-}
-
 fn is_word(text: &str) -> bool {
     let bytes = text.as_bytes();
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -103,8 +92,6 @@ mod tests {
             assert!(subdomain_error(bad).is_some(), "{bad}");
         }
         assert!(label_error("a.b").is_some());
-        assert!(path_segment_error("a/b").is_some());
-        assert!(path_segment_error("..").is_some());
     }
 
     #[test]

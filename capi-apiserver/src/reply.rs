@@ -117,15 +117,6 @@ impl Body {
     pub(crate) fn clear(&mut self) {
         self.0 = Content::Empty;
     }
-
-    /// The whole body, unless it is a watch.
-    pub(crate) fn whole(&self) -> Option<Vec<u8>> {
-        match &self.0 {
-            Content::Empty => Some(Vec::new()),
-            Content::Chunks(chunks) => Some(chunks.iter().flatten().copied().collect()),
-            Content::Watch(_) => None,
-        }
-    }
 }
 
 impl From<Bytes> for Body {

@@ -362,19 +362,6 @@ impl FieldSelector {
             .find(|field| !known(field))
     }
 
-    /// The name that the selector asks for, when it asks for one.
-    pub(crate) fn name(&self) -> Option<&str> {
-        self.required("metadata.name")
-    }
-
-    fn required(&self, field: &str) -> Option<&str> {
-        let found = self
-            .0
-            .iter()
-            .find(|requirement| requirement.equal && requirement.field == field);
-        found.map(|requirement| requirement.value.as_str())
-    }
-
     pub(crate) fn matches(&self, object: &[u8]) -> bool {
         self.0.iter().all(|requirement| {
             let path: Vec<&str> = requirement.field.split('.').collect();

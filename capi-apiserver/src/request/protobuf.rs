@@ -17,8 +17,6 @@ const DEPTH: usize = 16;
 enum Kind {
     Text,
     Texts,
-    /// Base64 in JSON.
-    Bytes,
     Integer,
     /// An integer behind a pointer: zero counts.
     OptionalInteger,
@@ -27,6 +25,7 @@ enum Kind {
     MicroTime,
     IntOrString,
     TextMap,
+    /// Base64 in JSON.
     BytesMap,
     Message(&'static [Field]),
     Messages(&'static [Field]),
@@ -403,7 +402,6 @@ fn read(bytes: &[u8], message: &'static [Field], depth: usize) -> Result<Object<
                 }
                 text.into()
             }
-            (Kind::Bytes, Wire::Bytes(bytes)) => STANDARD.encode(bytes).into(),
             (Kind::Integer | Kind::OptionalInteger, Wire::Varint(number)) => {
                 if number == 0 && matches!(kind, Kind::Integer) {
                     continue;
