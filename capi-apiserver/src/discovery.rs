@@ -68,7 +68,10 @@ pub(crate) fn answer(server: &Arc<Server>, request: &Request) -> Result<Reply, S
             "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         }),
         ["healthz" | "readyz" | "livez", ..] => return Ok(Reply::text(200, &b"ok"[..])),
-        _ => return Ok(Reply::not_found_page()),
+        other => {
+            let described = crate::describe::answer(server, &registry, request, other);
+            return Ok(described.unwrap_or_else(Reply::not_found_page));
+        }
     };
     Ok(Reply::json(200, document.to_string()))
 }
@@ -134,6 +137,9 @@ fn subresources<'a>(resource: &'a Resource, served: &'a Served) -> Vec<Row<'a>> 
         }
         _ => {}
     }
+    if served.status {
+        row("status", kind, None, &["get", "patch", "update"]);
+    }
     if served.scale.is_some() {
         row(
             "scale",
@@ -141,9 +147,6 @@ fn subresources<'a>(resource: &'a Resource, served: &'a Served) -> Vec<Row<'a>> 
             Some(("autoscaling", "v1")),
             &["get", "patch", "update"],
         );
-    }
-    if served.status {
-        row("status", kind, None, &["get", "patch", "update"]);
     }
     rows
 }

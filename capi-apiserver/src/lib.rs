@@ -19,6 +19,7 @@ mod audit;
 mod builder;
 mod builtin;
 mod clock;
+mod describe;
 mod discovery;
 mod entropy;
 mod gc;

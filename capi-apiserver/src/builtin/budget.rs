@@ -164,7 +164,7 @@ fn status(
 
 /// POST of a pod's eviction: a deletion that budgets may refuse.
 pub(crate) fn evict(call: &Call<'_>) -> Result<Reply, Status> {
-    let (eviction, _) = shape::decode(&call.request.content_type, &call.request.body)?;
+    let (eviction, _) = shape::decode("Eviction", &call.request.content_type, &call.request.body)?;
     let name = object::name(&eviction);
     if eviction
         .get("kind")

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{reply::Reply, server::Call, status::Status, verbs::shape};
 
 pub(crate) fn create(call: &Call<'_>) -> Result<Reply, Status> {
-    let (mut body, _) = shape::decode(&call.request.content_type, &call.request.body)?;
+    let (mut body, _) = shape::decode(call.kind(), &call.request.content_type, &call.request.body)?;
     shape::check_type(call, &mut body)?;
     let mut review: Value = serde_json::from_slice(&body.to_vec())
         .map_err(|error| Status::bad_request(error.to_string()))?;

@@ -105,6 +105,16 @@ impl Resource {
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
         match self.behaviour {
             Behaviour::Review => &["create"],
+            Behaviour::Custom => &[
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "create",
+                "update",
+                "watch",
+            ],
             Behaviour::Namespace => &[
                 "create", "delete", "get", "list", "patch", "update", "watch",
             ],

@@ -55,7 +55,7 @@ impl Options {
                 "labelSelector" => options.selector.labels = LabelSelector::parse(value)?,
                 "fieldSelector" => options.selector.fields = FieldSelector::parse(value)?,
                 "limit" => {
-                    let limit: i64 = number("limit", value)?;
+                    let limit: i64 = number(value)?;
                     options.limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
                 }
                 "continue" => {
@@ -81,7 +81,7 @@ impl Options {
                 "allowWatchBookmarks" => options.bookmarks = truth(value),
                 "sendInitialEvents" => options.send_initial_events = Some(truth(value)),
                 "timeoutSeconds" => {
-                    options.timeout_seconds = u64::try_from(number("timeoutSeconds", value)?)
+                    options.timeout_seconds = u64::try_from(number(value)?)
                         .ok()
                         .filter(|seconds| *seconds > 0);
                 }
@@ -131,9 +131,7 @@ impl Options {
                     };
                 }
                 "includeObject" => options.include_object = Some(value.to_owned()),
-                "gracePeriodSeconds" => {
-                    options.grace_period_seconds = Some(number("gracePeriodSeconds", value)?)
-                }
+                "gracePeriodSeconds" => options.grace_period_seconds = Some(number(value)?),
                 "propagationPolicy" => {
                     options.propagation_policy =
                         Some(value.to_owned()).filter(|policy| !policy.is_empty())
@@ -167,13 +165,13 @@ fn truth(value: &str) -> bool {
     !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F")
 }
 
-fn number(name: &str, value: &str) -> Result<i64, Status> {
+fn number(value: &str) -> Result<i64, Status> {
     if value.is_empty() {
         return Ok(0);
     }
     value.parse().map_err(|_| {
         Status::bad_request(format!(
-            "unable to convert query parameter {name}: {value:?} is not an integer"
+            "strconv.ParseInt: parsing {value:?}: invalid syntax"
         ))
     })
 }

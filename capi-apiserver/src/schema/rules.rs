@@ -106,6 +106,12 @@ struct Before<'v, 'a> {
 }
 
 impl Schema {
+    /// Whether there are rules here or further down.
+    #[must_use]
+    pub const fn has_rules(&self) -> bool {
+        self.within.rules
+    }
+
     /// Runs the rules on a resource that is valid otherwise, on an update with the object before.
     /// What rules that do not look at `oldSelf` say about an unchanged part is left out.
     #[must_use]

@@ -17,7 +17,8 @@ pub(crate) fn create(call: &Call<'_>) -> Result<Reply, Status> {
     if call.resource.behaviour == Behaviour::Review {
         return builtin::review::create(call);
     }
-    let (mut object, duplicates) = shape::decode(&call.request.content_type, &call.request.body)?;
+    let (mut object, duplicates) =
+        shape::decode(call.kind(), &call.request.content_type, &call.request.body)?;
     shape::check_type(call, &mut object)?;
     let warnings = shape::prune_and_default(call, &mut object, &duplicates)?;
     insert(call, object, warnings, fields::Writer::Update)
@@ -33,7 +34,9 @@ pub(crate) fn insert(
     if !object::text(&object, "resourceVersion").is_empty()
         && matches!(writer, fields::Writer::Update)
     {
-        return Err(Status::bad_request(
+        return Err(Status::new(
+            500,
+            "",
             "resourceVersion should not be set on objects to be created",
         ));
     }

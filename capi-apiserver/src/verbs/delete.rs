@@ -95,9 +95,10 @@ pub(crate) fn delete_collection(call: &Call<'_>) -> Result<Reply, Status> {
         items.push(bytes);
     }
     let mut body = format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{}\"}},\"items\":[",
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{{{}\"resourceVersion\":\"{}\"}},\"items\":[",
         call.resource.names.list_kind,
         call.version().api_version,
+        if call.resource.is_custom() { "\"continue\":\"\"," } else { "" },
         call.server.store.version()
     )
     .into_bytes();
@@ -120,7 +121,11 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
     let mut policy = call.options.propagation_policy.clone();
     let mut orphan = call.options.orphan_dependents;
     if !call.request.body.is_empty() {
-        let (body, _) = shape::decode(&call.request.content_type, &call.request.body)?;
+        let (body, _) = shape::decode(
+            "DeleteOptions",
+            &call.request.content_type,
+            &call.request.body,
+        )?;
         let kind = body.get("kind").and_then(Value::as_str).unwrap_or_default();
         if body.as_object().is_none() || !matches!(kind, "" | "DeleteOptions") {
             return Err(Status::bad_request(format!(

@@ -78,7 +78,29 @@ fn with_write<T>(call: &Call<'_>, run: impl FnOnce(&Write<'_>) -> T) -> T {
 pub(crate) fn track(call: &Call<'_>, new: &mut Value<'_>, old: Option<&Value<'_>>, writer: Writer) {
     if writer == Writer::Update {
         with_write(call, |write| apply::update(old, new, write));
+        if call.path.subresource == "scale" {
+            untimed(new);
+        }
     }
+}
+
+/// The real server writes no time for changes by scale, and sorts them first.
+fn untimed(object: &mut Value<'_>) {
+    let entries = object
+        .at_mut(&["metadata", "managedFields"])
+        .and_then(Value::as_array_mut);
+    let Some(entries) = entries else { return };
+    for entry in entries.iter_mut() {
+        if entry.get("subresource").and_then(Value::as_str) == Some("scale")
+            && let Value::Object(entry) = entry
+        {
+            entry.remove("time");
+        }
+    }
+    entries.sort_by_key(|entry| {
+        let applied = entry.get("operation").and_then(Value::as_str) == Some("Apply");
+        (!applied, entry.get("time").is_some())
+    });
 }
 
 /// The object that applying `patch` to `live` makes.

@@ -104,8 +104,13 @@ fn head(call: &Call<'_>, selection: &Selection, buffer: &mut Vec<u8>) {
         )
         .as_bytes(),
     );
-    if let Some(token) = &selection.continuation {
-        buffer.extend_from_slice(format!(",\"continue\":\"{token}\"").as_bytes());
+    // Lists of custom resources have the member always, the others only when there is more.
+    match &selection.continuation {
+        Some(token) => buffer.extend_from_slice(format!(",\"continue\":\"{token}\"").as_bytes()),
+        None if call.resource.is_custom() && call.accept.form == Form::Object => {
+            buffer.extend_from_slice(b",\"continue\":\"\"");
+        }
+        None => {}
     }
     if let Some(remaining) = selection.remaining {
         buffer.extend_from_slice(format!(",\"remainingItemCount\":{remaining}").as_bytes());
@@ -267,7 +272,7 @@ fn start(call: &Call<'_>) -> Result<Start, Status> {
         }
         let Some((version, after)) = read_token(text) else {
             return Err(Status::bad_request(
-                "invalid continue token: the token is not one that this server gave",
+                "invalid continue token: continue key is not valid: illegal base64 data at input byte 0",
             ));
         };
         return Ok(Start {
@@ -295,16 +300,19 @@ fn start(call: &Call<'_>) -> Result<Start, Status> {
 }
 
 /// # Errors
-/// 400 for text that is no version.
+/// For text that is no version, as the real server has it.
 pub(crate) fn parse_version(text: &str) -> Result<Version, Status> {
     text.parse().map_err(|_| {
-        Status::bad_request(format!(
-            "Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
-        ))
+        let why = format!("strconv.ParseUint: parsing \"{text}\": invalid syntax");
+        Status::new(
+            500,
+            "",
+            format!("resourceVersion: Invalid value: \"{text}\": {why}"),
+        )
     })
 }
 
-pub(crate) fn too_large(version: Version, newest: Version) -> Status {
+fn too_large(version: Version, newest: Version) -> Status {
     Status::new(
         504,
         "Timeout",

@@ -28,7 +28,7 @@ const TYPES: [(&str, &str); 12] = [
 ///
 /// # Errors
 /// 400 for the first member of the wrong type.
-pub(crate) fn check_types(object: &mut Value<'_>) -> Result<(), Status> {
+pub(crate) fn check_types(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), Status> {
     let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
         return Ok(());
     };
@@ -60,7 +60,10 @@ pub(crate) fn check_types(object: &mut Value<'_>) -> Result<(), Status> {
         };
         if let Some((found, expected)) = fault {
             return Err(Status::bad_request(format!(
-                "json: cannot unmarshal {found} into Go struct field ObjectMeta.metadata.{field} of type {expected}"
+                "{} in version \"{}\" cannot be handled as a {}: json: cannot unmarshal {found} into Go struct field ObjectMeta.{field} of type {expected}",
+                call.kind(),
+                call.version().version,
+                call.kind()
             )));
         }
     }
@@ -254,11 +257,11 @@ fn finalizers(metadata: &Object<'_>, before: Option<&Object<'_>>, causes: &mut V
             .collect()
     };
     let now = list(metadata);
-    for (index, finalizer) in now.iter().enumerate() {
+    for finalizer in &now {
         if let Some(why) = names::qualified_name_error(finalizer) {
             causes.push(Cause::new(
                 "FieldValueInvalid",
-                format!("metadata.finalizers[{index}]"),
+                "metadata.finalizers",
                 format!("Invalid value: \"{finalizer}\": {why}"),
             ));
         }

@@ -26,7 +26,7 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
         && (custom || media_type != STRATEGIC_MERGE_PATCH)
     {
         return Err(Status::unsupported_media_type(if custom {
-            &[JSON_PATCH, MERGE_PATCH, APPLY_YAML, APPLY_CBOR]
+            &[JSON_PATCH, MERGE_PATCH, APPLY_YAML]
         } else {
             &[
                 JSON_PATCH,
@@ -115,12 +115,12 @@ fn apply(call: &Call<'_>) -> Result<Reply, Status> {
         if !call.path.subresource.is_empty() {
             return Err(call.not_found());
         }
-        let warnings = shape::unknown_fields(call, &mut patch.clone(), &duplicates)?;
+        let warnings = shape::report(call, &[], &duplicates)?;
         let mut object = fields::apply(call, None, &patch)?.object;
         shape::prune_and_default(call, &mut object, &[])?;
         return super::create::insert(call, object, warnings, fields::Writer::Applied);
     };
-    let warnings = shape::unknown_fields(call, &mut patch.clone(), &duplicates)?;
+    let warnings = shape::report(call, &[], &duplicates)?;
     let encoded = shape::to_version(call, &stored.bytes)?;
     let old = json::parse(&encoded)
         .map_err(|error| Status::internal(error.to_string()))?

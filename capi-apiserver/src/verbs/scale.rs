@@ -29,13 +29,10 @@ fn at<'v, 'a>(object: &'v Value<'a>, path: &[String]) -> Option<&'v Value<'a>> {
     path.iter().try_fold(object, |value, name| value.get(name))
 }
 
-fn view(scale: &Scale, object: &Value<'_>) -> Result<Value<'static>, Status> {
-    let Some(replicas) = at(object, &scale.spec_replicas).and_then(Value::as_i64) else {
-        return Err(Status::internal(format!(
-            "the spec replicas field \".{}\" does not exist",
-            scale.spec_replicas.join(".")
-        )));
-    };
+fn view(scale: &Scale, object: &Value<'_>) -> Value<'static> {
+    let replicas = at(object, &scale.spec_replicas)
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
     let mut metadata = Object::new();
     for field in [
         "name",
@@ -71,7 +68,7 @@ fn view(scale: &Scale, object: &Value<'_>) -> Result<Value<'static>, Status> {
     view.insert("metadata", metadata);
     view.insert("spec", spec);
     view.insert("status", status);
-    Ok(Value::Object(view))
+    Value::Object(view)
 }
 
 fn show(
@@ -84,7 +81,7 @@ fn show(
     let object = json::parse(&bytes)
         .map_err(|error| Status::internal(error.to_string()))?
         .value;
-    let mut reply = read::finish(call, 200, view(scale, &object)?.to_vec().into());
+    let mut reply = read::finish(call, 200, view(scale, &object).to_vec().into());
     reply.warnings = warnings;
     Ok(reply)
 }
@@ -101,11 +98,11 @@ fn change(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
         .map_err(|error| Status::internal(error.to_string()))?
         .value;
     let wanted = if call.request.method == http::Method::PUT {
-        shape::decode(&call.request.content_type, &call.request.body)?
+        shape::decode("Scale", &call.request.content_type, &call.request.body)?
             .0
             .into_owned()
     } else {
-        patched(call, view(scale, &old)?)?
+        patched(call, view(scale, &old))?
     };
     let kind = wanted
         .get("kind")
@@ -127,14 +124,6 @@ fn change(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
         .at(&["spec", "replicas"])
         .and_then(Value::as_i64)
         .unwrap_or(0);
-    if replicas < 0 {
-        let cause = Cause::new(
-            "FieldValueInvalid",
-            "spec.replicas",
-            format!("Invalid value: {replicas}: must be greater than or equal to 0"),
-        );
-        return Err(Status::invalid("autoscaling", "Scale", name, vec![cause]));
-    }
     let mut new = old.clone();
     set(&mut new, &scale.spec_replicas, replicas);
     let version = object::text(&wanted, "resourceVersion").to_owned();
@@ -156,6 +145,19 @@ fn change(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
         .get(call.resource.collection, &key)
         .map_or(stored.bytes, |stored| stored.bytes);
     show(call, scale, &bytes, reply.warnings)
+}
+
+/// Faults of the counts that the scale subresource shows.
+pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>) -> Option<Cause> {
+    let path = &call.version().scale.as_ref()?.spec_replicas;
+    let replicas = at(object, path)
+        .and_then(Value::as_i64)
+        .filter(|replicas| *replicas < 0)?;
+    Some(Cause::new(
+        "FieldValueInvalid",
+        format!(".{}", path.join(".")),
+        format!("Invalid value: {replicas}: should be a non-negative integer"),
+    ))
 }
 
 fn set(object: &mut Value<'_>, path: &[String], replicas: i64) {

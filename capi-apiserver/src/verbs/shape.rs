@@ -18,32 +18,53 @@ pub(crate) fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or_default().trim()
 }
 
-/// Reads a body of JSON or YAML, whichever its content type says; repeated fields are reported.
+/// Reads a body of JSON, YAML or protobuf, whichever its content type says; repeated fields are
+/// reported.
 pub(crate) fn decode<'b>(
+    kind: &str,
     content_type: &str,
     body: &'b [u8],
 ) -> Result<(Value<'b>, Vec<String>), Status> {
     match media_type(content_type) {
         "" | "application/json" | "*/*" => {
-            let document =
-                json::parse(body).map_err(|error| Status::bad_request(error.to_string()))?;
+            let document = json::parse(body).map_err(|error| {
+                let why = format!("couldn't get version/kind; json parse error: {error}");
+                unrecognized(kind, &why, body)
+            })?;
             Ok((document.value, document.duplicates))
         }
-        "application/yaml" => Ok((
-            json::parse_yaml(body).map_err(|error| Status::bad_request(error.to_string()))?,
-            Vec::new(),
-        )),
+        "application/yaml" => {
+            let value = json::parse_yaml(body)
+                .map_err(|error| unrecognized(kind, &error.to_string(), body))?;
+            Ok((value, Vec::new()))
+        }
         protobuf::MEDIA_TYPE => {
-            let object = protobuf::decode(body).map_err(Status::bad_request)?;
+            let object = protobuf::decode(body).map_err(|why| unrecognized(kind, &why, body))?;
             Ok((object, Vec::new()))
         }
         _ => Err(Status::unsupported_media_type(&[
             "application/json",
             "application/yaml",
-            "application/vnd.kubernetes.protobuf",
+            protobuf::MEDIA_TYPE,
             "application/cbor",
         ])),
     }
+}
+
+/// A body whose kind is not known, with its beginning.
+fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
+    let beginning = &body[..body.len().min(30)];
+    let mut summary = match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(beginning).into_owned(),
+        Some(_) => beginning.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if beginning.len() < body.len() {
+        summary.push_str(" ...");
+    }
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+    ))
 }
 
 /// Checks and fills `apiVersion` and `kind`, and that the body is an object with metadata.
@@ -51,10 +72,11 @@ pub(crate) fn check_type(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), 
     let api_version = &call.version().api_version;
     let kind = call.kind();
     let Value::Object(members) = object else {
-        return Err(Status::bad_request(format!(
+        let why = format!(
             "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
             type_name(object)
-        )));
+        );
+        return Err(unrecognized(kind, &why, &call.request.body));
     };
     let given = |field: &str| {
         members
@@ -65,14 +87,25 @@ pub(crate) fn check_type(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), 
     };
     let (given_version, given_kind) = (given("apiVersion"), given("kind"));
     if call.resource.is_custom() {
-        if given_kind.is_empty() {
-            return Err(Status::bad_request(
-                "Object 'Kind' is missing in the body of the request",
-            ));
+        for (field, text) in [("Kind", &given_kind), ("apiVersion", &given_version)] {
+            if text.is_empty() {
+                let body = String::from_utf8_lossy(&call.request.body);
+                let why = format!("Object '{field}' is missing in '{body}'");
+                return Err(unrecognized(kind, &why, &call.request.body));
+            }
         }
-        if given_version.is_empty() {
-            return Err(Status::bad_request(
-                "Object 'apiVersion' is missing in the body of the request",
+        if given_version == *api_version && given_kind != kind {
+            let name = object_name(members);
+            let cause = Cause::new(
+                "FieldValueInvalid",
+                "kind",
+                format!("Invalid value: \"{given_kind}\": must be {kind}"),
+            );
+            return Err(Status::invalid(
+                call.group(),
+                &given_kind,
+                &name,
+                vec![cause],
             ));
         }
     }
@@ -110,12 +143,20 @@ pub(crate) fn check_type(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), 
         Some(Value::Object(_)) => {}
         Some(other) => {
             return Err(Status::bad_request(format!(
-                "json: cannot unmarshal {} into Go struct field ObjectMeta.metadata of type v1.ObjectMeta",
+                "{kind} in version \"{}\" cannot be handled as a {kind}: json: cannot unmarshal {} into Go struct field .metadata of type v1.ObjectMeta",
+                call.version().version,
                 type_name(other)
             )));
         }
     }
-    super::metadata::check_types(object)
+    super::metadata::check_types(call, object)
+}
+
+fn object_name(members: &Object<'_>) -> String {
+    let name = members
+        .get("metadata")
+        .and_then(|metadata| metadata.get("name"));
+    name.and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 pub(crate) fn type_name(value: &Value<'_>) -> &'static str {
@@ -162,7 +203,7 @@ pub(crate) fn check_configuration(call: &Call<'_>, patch: &mut Value<'_>) -> Res
     if !matches!(members.get("metadata"), Some(Value::Object(_))) {
         members.insert("metadata", Object::new());
     }
-    super::metadata::check_types(patch)?;
+    super::metadata::check_types(call, patch)?;
     let name = crate::object::name(patch);
     if name.is_empty() {
         patch.set_at(&["metadata", "name"], call.path.name.clone());
@@ -173,16 +214,6 @@ pub(crate) fn check_configuration(call: &Call<'_>, patch: &mut Value<'_>) -> Res
         )));
     }
     super::metadata::fit_path(call, patch)
-}
-
-/// Reports the fields of an applied configuration that its schema does not know.
-pub(crate) fn unknown_fields(
-    call: &Call<'_>,
-    patch: &mut Value<'_>,
-    duplicates: &[String],
-) -> Result<Vec<String>, Status> {
-    let unknown = call.version().schema.prune(patch);
-    report(call, &unknown, duplicates)
 }
 
 /// Prunes what the schema does not know and adds its defaults. Returns warnings.
@@ -204,7 +235,8 @@ pub(crate) fn prune_and_default<'v>(
     report(call, &unknown, duplicates)
 }
 
-fn report(
+/// Warns of, or refuses, unknown and repeated fields.
+pub(crate) fn report(
     call: &Call<'_>,
     unknown: &[String],
     duplicates: &[String],
@@ -304,10 +336,15 @@ pub(crate) fn validate(
         None => schema.validate(object),
     };
     if call.resource.is_custom() {
-        let valid = errors.is_empty();
         causes.extend(errors.into_iter().map(cause));
-        if valid {
+        causes.extend(super::scale::validate(call, object));
+        let blocked = causes
+            .iter()
+            .any(|cause| BLOCKING.contains(&cause.reason.as_str()));
+        if !blocked {
             causes.extend(schema.check_rules(object, old).into_iter().map(cause));
+        } else if schema.has_rules() {
+            causes.push(Cause::new("FieldValueInvalid", "<nil>", UNCHECKED));
         }
     } else {
         // Built-in kinds are decoded into types by the real server: what does not fit is no object.
@@ -333,6 +370,16 @@ pub(crate) fn validate(
     let name = crate::object::name(object);
     Err(Status::invalid(call.group(), call.kind(), name, causes))
 }
+
+/// Faults beside which rules are not run.
+const BLOCKING: [&str; 5] = [
+    "FieldValueRequired",
+    "FieldValueTooLong",
+    "FieldValueTooMany",
+    "FieldValueNotSupported",
+    "FieldValueTypeInvalid",
+];
+const UNCHECKED: &str = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
 
 pub(crate) fn cause(error: FieldError) -> Cause {
     Cause::new(error.kind.reason(), error.field, error.message)

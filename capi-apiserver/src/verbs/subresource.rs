@@ -29,6 +29,7 @@ pub(crate) fn answer(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Sta
                 _ => Err(Status::method_not_allowed()),
             }
         }
+        _ if call.resource.is_custom() => Err(call.not_found()),
         _ => Err(Status::no_such_resource()),
     }
 }

@@ -14,7 +14,8 @@ use crate::{
 use super::{commit, fields, metadata, shape};
 
 pub(crate) fn put(call: &Call<'_>) -> Result<Reply, Status> {
-    let (mut object, duplicates) = shape::decode(&call.request.content_type, &call.request.body)?;
+    let (mut object, duplicates) =
+        shape::decode(call.kind(), &call.request.content_type, &call.request.body)?;
     shape::check_type(call, &mut object)?;
     let name = object::name(&object);
     if name.is_empty() {

@@ -75,11 +75,6 @@ pub(crate) fn watch(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Stat
         Some(initial) => initial,
         None => from.is_none_or(|version| version == 0),
     };
-    if let Some(from) = from
-        && from > newest
-    {
-        return Err(list::too_large(from, newest));
-    }
     let after = match from {
         Some(version) if version > 0 && !initial => version,
         _ => newest,

@@ -24,11 +24,17 @@ static MASKS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"generated-[a-z0-9]{5}", "generated-SUFFIX"),
         (r"(?m)\b\d+m?\d*s\b", "AGE"),
         (
+            r#""storageVersionHash":"[^"]+""#,
+            r#""storageVersionHash":"HASH""#,
+        ),
+        (r"/tmp/(LIVE|MERGED)-\d+", "/tmp/$1"),
+        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ \+0000", "TIME"),
+        (
             r"too old resource version: \d+ \(\d+\)",
             "too old resource version: RV (RV)",
         ),
         (r"(Too large resource version: \d+, current: )\d+", "${1}RV"),
-        (r#""remainingItemCount":\d+"#, r#""remainingItemCount":N"#),
+        (r#""remainingItemCount":\d+"#, r#""remainingItemCount":0"#),
     ]
     .into_iter()
     .map(|(pattern, replacement)| (Regex::new(pattern).expect("a pattern"), replacement))
@@ -40,14 +46,30 @@ pub(crate) fn mask(text: &str) -> String {
     for (pattern, replacement) in MASKS.iter() {
         text = pattern.replace_all(&text, *replacement).into_owned();
     }
-    // Columns are as wide as what was in them before.
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| {
-            let indent = line.len() - line.trim_start().len();
-            let words: Vec<&str> = line.split_whitespace().collect();
-            format!("{}{}", &line[..indent], words.join(" "))
-        })
-        .collect();
-    lines.join("\n")
+    // Columns are as wide as what was in them before; members of raw JSON have no order; the real
+    // server tells faults in the order of a Go map.
+    let lines: Vec<String> = text.lines().map(line).collect();
+    let mut sorted: Vec<String> = Vec::with_capacity(lines.len());
+    for line in lines {
+        let start = sorted
+            .iter()
+            .rposition(|known| !known.starts_with("* "))
+            .map_or(0, |last| last + 1);
+        sorted.push(line);
+        if sorted.last().is_some_and(|last| last.starts_with("* ")) {
+            sorted[start..].sort();
+        }
+    }
+    sorted.join("\n")
+}
+
+fn line(line: &str) -> String {
+    if let Ok(value) = serde_json::from_str::<serde_json::Value>(line)
+        && value.is_object()
+    {
+        return value.to_string();
+    }
+    let indent = line.len() - line.trim_start().len();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    format!("{}{}", &line[..indent], words.join(" "))
 }

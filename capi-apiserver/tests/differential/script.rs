@@ -66,7 +66,7 @@ fn definitions(shape: &Shape) -> Vec<Step> {
 
 fn create() -> Vec<Step> {
     vec![
-        step("an object is created", "create -f -").input(object("a", "  <text>: some-text\n  <either>: 5\n  <free>: {x: {y: [1, 2]}}\n  <list>: [{<key>: k1}, {<key>: k2, value: 2}]\n")),
+        step("an object is created", "create -f -").input(object("a", "  <text>: some-text\n  <either>: 5\n  <free>: {x: {z: [1, 2]}}\n  <list>: [{<key>: k1}, {<key>: k2, value: 2}]\n")),
         step("it is created once", "create -f -").input(object("a", "  <text>: some-text\n")),
         step("a required field is missing", "create -f - --validate=false").input(object("bad", "  <number>: <most>\n")),
         step("a number is too small", "create -f -").input(object("bad", "  <text>: x\n  <number>: <below>\n")),
@@ -406,7 +406,7 @@ fn builtin() -> Vec<Step> {
         step("a secret is created", "-n space create secret generic s --from-literal=a=b"),
         step("a secret is read", "-n space get secret s -o yaml"),
         step("secrets are printed", "-n space get secrets"),
-        step("a secret takes texts", "-n space apply -f -").input("apiVersion: v1\nkind: Secret\nmetadata: {name: t}\nstringData: {x: y}\nimmutable: true\n"),
+        step("a secret takes texts", "-n space apply -f -").input("apiVersion: v1\nkind: Secret\nmetadata: {name: t}\nstringData: {x: why}\nimmutable: true\n"),
         step("an immutable secret does not change", "-n space patch secret t -p '{\"data\":{\"x\":\"eg==\"}}'"),
         step("a secret has keys", "-n space create -f -").input("apiVersion: v1\nkind: Secret\nmetadata: {name: u}\ndata: {'a b': eA==}\n"),
         step("a config map is created", "-n space create configmap c --from-literal=a=b"),
