@@ -128,12 +128,12 @@ fn subresources<'a>(resource: &'a Resource, served: &'a Served) -> Vec<Row<'a>> 
             kind,
             of,
             verbs,
-        })
+        });
     };
     match resource.behaviour {
         crate::registry::Behaviour::Namespace => row("finalize", kind, None, &["update"]),
         crate::registry::Behaviour::Pod => {
-            row("eviction", "Eviction", Some(("policy", "v1")), &["create"])
+            row("eviction", "Eviction", Some(("policy", "v1")), &["create"]);
         }
         _ => {}
     }

@@ -256,7 +256,7 @@ fn check_owners(server: &Server, id: &ObjectId, known: Option<&[Owner]>) -> Resu
             .map(|(owner, _)| owner.uid.as_str())
             .collect();
         return amend(server, resource, id, &stored, &object, |object| {
-            drop_owners(object, &gone)
+            drop_owners(object, &gone);
         });
     }
     let has_dependents = !server.graph().dependents(object::uid(&object)).is_empty();
@@ -273,7 +273,7 @@ fn check_owners(server: &Server, id: &ObjectId, known: Option<&[Owner]>) -> Resu
         propagation: Some(propagation),
         ..Order::default()
     };
-    delete::begin(server, resource, &id.key, &stored, object, &order).map(drop)
+    delete::begin(server, resource, &id.key, &stored, &object, &order).map(drop)
 }
 
 fn check_dependents(server: &Server, id: &ObjectId) -> Result<(), Unmet> {
@@ -298,7 +298,7 @@ fn check_dependents(server: &Server, id: &ObjectId) -> Result<(), Unmet> {
             orphan(server, &registry, dependent, &uid)?;
         }
         return amend(server, resource, id, &stored, &object, |object| {
-            drop_finalizer(object, ORPHAN)
+            drop_finalizer(object, ORPHAN);
         });
     }
     if !object::has_finalizer(&object, FOREGROUND) {
@@ -324,7 +324,7 @@ fn check_dependents(server: &Server, id: &ObjectId) -> Result<(), Unmet> {
         return Ok(());
     }
     amend(server, resource, id, &stored, &object, |object| {
-        drop_finalizer(object, FOREGROUND)
+        drop_finalizer(object, FOREGROUND);
     })
 }
 
@@ -339,7 +339,7 @@ fn orphan(server: &Server, registry: &Registry, id: &ObjectId, uid: &str) -> Res
         return Ok(());
     };
     amend(server, resource, id, &stored, &document.value, |object| {
-        drop_owners(object, &[uid])
+        drop_owners(object, &[uid]);
     })
 }
 

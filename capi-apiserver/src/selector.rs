@@ -355,7 +355,7 @@ impl FieldSelector {
     }
 
     /// The first field that `known` does not know.
-    pub(crate) fn unknown<'a>(&'a self, known: impl Fn(&str) -> bool) -> Option<&'a str> {
+    pub(crate) fn unknown(&self, known: impl Fn(&str) -> bool) -> Option<&str> {
         self.0
             .iter()
             .map(|requirement| requirement.field.as_str())

@@ -179,32 +179,32 @@ impl Server {
             now: self.clock.now(),
         };
         let deprecated = call.version().deprecated.clone();
-        let mut reply = self.dispatch(call)?;
+        let mut reply = self.dispatch(&call)?;
         if let Some(warning) = deprecated {
             reply.warnings.insert(0, warning);
         }
         Ok(reply)
     }
 
-    fn dispatch(self: &Arc<Self>, call: Call<'_>) -> Result<Reply, Status> {
+    fn dispatch(self: &Arc<Self>, call: &Call<'_>) -> Result<Reply, Status> {
         let named = !call.path.name.is_empty();
         let method = call.request.method.as_str();
         if !call.path.subresource.is_empty() {
-            return verbs::subresource::answer(self, &call);
+            return verbs::subresource::answer(self, call);
         }
         match (method, named) {
             ("GET" | "HEAD", true) if !(call.options.watch || call.path.watch) => {
-                verbs::read::get(&call)
+                verbs::read::get(call)
             }
             ("GET" | "HEAD", _) if call.options.watch || call.path.watch => {
-                verbs::watch::watch(self, &call)
+                verbs::watch::watch(self, call)
             }
-            ("GET" | "HEAD", _) => verbs::list::list(&call),
-            ("POST", false) => self.write(|| verbs::create::create(&call)),
-            ("PUT", true) => self.write(|| verbs::update::put(&call)),
-            ("PATCH", true) => self.write(|| verbs::patch::patch(&call)),
-            ("DELETE", true) => self.write(|| verbs::delete::delete(&call)),
-            ("DELETE", false) => self.write(|| verbs::delete::delete_collection(&call)),
+            ("GET" | "HEAD", _) => verbs::list::list(call),
+            ("POST", false) => self.write(|| verbs::create::create(call)),
+            ("PUT", true) => self.write(|| verbs::update::put(call)),
+            ("PATCH", true) => self.write(|| verbs::patch::patch(call)),
+            ("DELETE", true) => self.write(|| verbs::delete::delete(call)),
+            ("DELETE", false) => self.write(|| verbs::delete::delete_collection(call)),
             _ => Err(Status::method_not_allowed()),
         }
     }

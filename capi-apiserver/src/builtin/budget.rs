@@ -205,7 +205,7 @@ pub(crate) fn evict(call: &Call<'_>) -> Result<Reply, Status> {
             .and_then(Value::as_i64),
         dry_run: dry_run || call.options.dry_run,
     };
-    let outcome = delete::begin(call.server, &call.resource, &key, &stored, pod, &order);
+    let outcome = delete::begin(call.server, &call.resource, &key, &stored, &pod, &order);
     let (Outcome::Removed(_) | Outcome::Pending(_)) =
         outcome.map_err(|Unmet| Status::modified(call.group(), call.plural(), &call.path.name))?;
     let body = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}"#;

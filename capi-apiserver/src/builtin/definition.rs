@@ -191,7 +191,7 @@ pub(crate) fn establish(server: &Server, name: &str) -> Result<(), Unmet> {
                     propagation: Some(Propagation::Background),
                     ..Order::default()
                 };
-                delete::begin(server, resource, &key, &stored, document.value, &order)?;
+                delete::begin(server, resource, &key, &stored, &document.value, &order)?;
             }
             if server.store.count(resource.collection, "") > 0 {
                 return Ok(());

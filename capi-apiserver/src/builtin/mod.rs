@@ -55,9 +55,8 @@ pub(crate) fn prepare_create(call: &Call<'_>, object: &mut Value<'_>) {
 
 /// Keeps what an update may not change.
 pub(crate) fn prepare_update(call: &Call<'_>, object: &mut Value<'_>, old: &Value<'_>) {
-    match call.resource.behaviour {
-        Behaviour::Namespace => namespace::prepare_update(call, object, old),
-        _ => {}
+    if call.resource.behaviour == Behaviour::Namespace {
+        namespace::prepare_update(call, object, old);
     }
 }
 
@@ -117,7 +116,7 @@ pub(crate) fn written(
             graph.queue(Task::Namespace(name));
         }
         Behaviour::CustomResourceDefinition => {
-            graph.queue(Task::Definition(object::name(object).to_owned()))
+            graph.queue(Task::Definition(object::name(object).to_owned()));
         }
         Behaviour::Pod | Behaviour::PodDisruptionBudget => {
             graph.queue(Task::Budgets(object::namespace(object).to_owned()));
@@ -133,7 +132,7 @@ pub(crate) fn removed(resource: &Resource, graph: &mut Graph, object: &Value<'_>
             graph.terminating.remove(object::name(object));
         }
         Behaviour::CustomResourceDefinition => {
-            graph.queue(Task::Definition(object::name(object).to_owned()))
+            graph.queue(Task::Definition(object::name(object).to_owned()));
         }
         Behaviour::Pod => graph.queue(Task::Budgets(object::namespace(object).to_owned())),
         _ => {}

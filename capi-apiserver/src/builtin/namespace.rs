@@ -41,7 +41,7 @@ pub(crate) fn prepare_update(call: &Call<'_>, namespace: &mut Value<'_>, old: &V
     if call.path.subresource != "finalize" {
         match old.at(&["spec", "finalizers"]) {
             Some(finalizers) => {
-                namespace.set_at(&["spec", "finalizers"], finalizers.clone().into_owned())
+                namespace.set_at(&["spec", "finalizers"], finalizers.clone().into_owned());
             }
             None => drop(namespace.remove_at(&["spec", "finalizers"])),
         }
@@ -130,7 +130,7 @@ pub(crate) fn empty(server: &Server, name: &str) -> Result<(), Unmet> {
                     grace: Some(0),
                     ..Order::default()
                 };
-                delete::begin(server, resource, &key, &stored, object, &order)?;
+                delete::begin(server, resource, &key, &stored, &object, &order)?;
             }
         }
         let count = server.store.count(resource.collection, &prefix);

@@ -132,13 +132,16 @@ impl Resource {
     }
 }
 
+/// A resource and the index of one of its served versions.
+type Path = (Arc<Resource>, usize);
+
 /// Everything that is served.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registry {
     /// By group and plural name of the version in which they are stored.
     resources: BTreeMap<(String, String), Arc<Resource>>,
     /// By group, version and plural name: the resource and the index of its served version.
-    paths: BTreeMap<(String, String), BTreeMap<String, (Arc<Resource>, usize)>>,
+    paths: BTreeMap<(String, String), BTreeMap<String, Path>>,
     collections: BTreeMap<Collection, Arc<Resource>>,
 }
 

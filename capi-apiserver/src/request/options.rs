@@ -59,11 +59,11 @@ impl Options {
                     options.limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
                 }
                 "continue" => {
-                    options.continuation = Some(value.to_owned()).filter(|token| !token.is_empty())
+                    options.continuation = Some(value.to_owned()).filter(|token| !token.is_empty());
                 }
                 "resourceVersion" => {
                     options.resource_version =
-                        Some(value.to_owned()).filter(|text| !text.is_empty())
+                        Some(value.to_owned()).filter(|text| !text.is_empty());
                 }
                 "resourceVersionMatch" => {
                     options.version_match = match value {
@@ -86,7 +86,7 @@ impl Options {
                         .filter(|seconds| *seconds > 0);
                 }
                 "fieldManager" => {
-                    options.field_manager = Some(value.to_owned()).filter(|name| !name.is_empty())
+                    options.field_manager = Some(value.to_owned()).filter(|name| !name.is_empty());
                 }
                 "force" => options.force = truth(value),
                 "fieldValidation" => {
@@ -134,7 +134,7 @@ impl Options {
                 "gracePeriodSeconds" => options.grace_period_seconds = Some(number(value)?),
                 "propagationPolicy" => {
                     options.propagation_policy =
-                        Some(value.to_owned()).filter(|policy| !policy.is_empty())
+                        Some(value.to_owned()).filter(|policy| !policy.is_empty());
                 }
                 "orphanDependents" => options.orphan_dependents = Some(truth(value)),
                 _ => {}

@@ -492,7 +492,7 @@ fn time(bytes: &[u8]) -> Result<Option<jiff::Timestamp>, String> {
         match field? {
             (1, Wire::Varint(value)) => seconds = Some(value.cast_signed()),
             (2, Wire::Varint(value)) => {
-                nanos = i32::try_from(value).map_err(|_| "protobuf time is out of range")?
+                nanos = i32::try_from(value).map_err(|_| "protobuf time is out of range")?;
             }
             _ => {}
         }

@@ -241,7 +241,7 @@ impl Store for Memory {
             ChangeKind::Added
         };
         let change = Change::new(kind, version, key.clone(), previous, |buffer| {
-            encode(version, buffer)
+            encode(version, buffer);
         });
         let stored = Stored {
             bytes: change.object.clone(),

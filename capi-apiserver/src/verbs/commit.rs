@@ -102,7 +102,7 @@ pub(crate) fn put(
     let stored = server
         .store
         .put(resource.collection, key, expect, &mut |version, buffer| {
-            encode(object, version, buffer)
+            encode(object, version, buffer);
         })?;
     let mut graph = server.graph();
     graph.written(ObjectId::new(resource, key), object, old_object);
@@ -139,7 +139,7 @@ pub(crate) fn remove(
     call: &Call<'_>,
     key: &str,
     old: &Stored,
-    object: Value<'_>,
+    object: &Value<'_>,
 ) -> Result<Bytes, Status> {
     let bytes = object.to_vec();
     let converted = super::shape::convert(

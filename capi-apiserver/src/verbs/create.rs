@@ -77,10 +77,11 @@ pub(crate) fn insert(
 
 /// Sets what only the server sets.
 fn prepare(call: &Call<'_>, object: &mut Value<'_>) {
-    if call.version().status && !builtin::keeps_status_on_create(call) {
-        if let Some(object) = object.as_object_mut() {
-            object.remove("status");
-        }
+    if call.version().status
+        && !builtin::keeps_status_on_create(call)
+        && let Some(object) = object.as_object_mut()
+    {
+        object.remove("status");
     }
     let Some(Value::Object(metadata)) = object.get_mut("metadata") else {
         return;

@@ -245,7 +245,7 @@ fn one(
         grace: options.grace,
         dry_run: options.dry_run || call.options.dry_run,
     };
-    begin(call.server, &call.resource, key, stored, object, &order)
+    begin(call.server, &call.resource, key, stored, &object, &order)
         .map_err(|Unmet| Status::modified(call.group(), call.plural(), &call.path.name))
 }
 
@@ -266,14 +266,14 @@ pub(crate) fn begin(
     resource: &Resource,
     key: &str,
     stored: &Stored,
-    object: Value<'_>,
+    object: &Value<'_>,
     order: &Order,
 ) -> Result<Outcome, Unmet> {
     let mut new = object.clone();
-    let finalizers = finalizers(&object, order.propagation);
+    let finalizers = finalizers(object, order.propagation);
     object::set_finalizers(&mut new, finalizers);
     builtin::prepare_delete(resource, &mut new);
-    let grace = builtin::grace(resource, &object, order.grace);
+    let grace = builtin::grace(resource, object, order.grace);
     let held = object::finalizers(&new).next().is_some()
         || grace > 0
         || builtin::outlives_finalizers(resource, &new);
@@ -285,11 +285,11 @@ pub(crate) fn begin(
         return commit::delete(server, resource, key, stored, &mut last)
             .map(|stored| Outcome::Removed(stored.bytes));
     }
-    mark(server, &object, &mut new, grace);
-    if new == object || order.dry_run {
+    mark(server, object, &mut new, grace);
+    if new == *object || order.dry_run {
         return Ok(Outcome::Pending(stored.bytes.clone()));
     }
-    commit::put(server, resource, key, Some(stored), Some(&object), &mut new)
+    commit::put(server, resource, key, Some(stored), Some(object), &mut new)
         .map(|stored| Outcome::Pending(stored.bytes))
 }
 

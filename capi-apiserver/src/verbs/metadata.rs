@@ -84,9 +84,7 @@ pub(crate) fn fit_path(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), St
         .unwrap_or_default();
     if call.resource.namespaced {
         if !given.is_empty() && given != call.path.namespace {
-            return Err(Status::bad_request(format!(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )));
+            return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request".to_string()));
         }
         metadata.insert("namespace", call.path.namespace.clone());
     } else if !given.is_empty() {

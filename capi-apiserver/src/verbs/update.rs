@@ -91,7 +91,7 @@ pub(crate) fn change(
         && object::finalizers(&new).next().is_none()
         && !builtin::outlives_finalizers(&call.resource, &new)
     {
-        let bytes = commit::remove(call, key, stored, new)?;
+        let bytes = commit::remove(call, key, stored, &new)?;
         return commit::answer(call, 200, bytes, warnings);
     }
     let write = commit::Write {

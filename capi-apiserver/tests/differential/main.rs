@@ -5,6 +5,8 @@
 //! kube-controller-manager beside them. The custom resource is made at random: `CAPI_SEED`
 //! replays a run.
 
+#![allow(clippy::disallowed_methods, reason = "other processes keep real time")]
+
 mod definition;
 mod known;
 mod mask;

@@ -90,6 +90,7 @@ pub(crate) fn api(client: &Client) -> Api<DynamicObject> {
     Api::default_namespaced_with(client.clone(), &resource("v1"))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "so that tests write json!")]
 pub(crate) fn widget(name: &str, spec: Value) -> DynamicObject {
     DynamicObject::new(name, &resource("v1")).data(json!({"spec": spec}))
 }
