@@ -4,4 +4,5 @@
 
 mod hosts;
 mod ipam;
+mod lifecycle;
 mod support;
