@@ -16,11 +16,13 @@ const CORE: &str = "/apis/cluster.x-k8s.io/v1beta2/namespaces/default";
 
 fn run(plane: &Plane) -> Running {
     let mut all = controllers::core();
-    all.extend(controllers::infrastructure(ReferenceInfrastructure::new(plane.datacenter.clone())));
-    all.extend(controllers::bootstrap(ReferenceBootstrap));
-    all.extend(controllers::control_plane(ReferenceControlPlaneProvider::new(
+    all.extend(controllers::infrastructure(ReferenceInfrastructure::new(
         plane.datacenter.clone(),
     )));
+    all.extend(controllers::bootstrap(ReferenceBootstrap));
+    all.extend(controllers::control_plane(
+        ReferenceControlPlaneProvider::new(plane.datacenter.clone()),
+    ));
     plane.run(all)
 }
 
@@ -41,11 +43,20 @@ async fn a_control_plane_comes_up_is_told_of_and_goes_without_a_trace() {
     let cluster = format!("{CORE}/clusters/c");
     let up = plane.until(&cluster, is_available).await.expect("there");
     assert_eq!(up["status"]["phase"], "Provisioned");
-    assert_eq!(up["status"]["initialization"]["controlPlaneInitialized"], true);
-    assert_eq!(up["status"]["observedGeneration"], up["metadata"]["generation"]);
+    assert_eq!(
+        up["status"]["initialization"]["controlPlaneInitialized"],
+        true
+    );
+    assert_eq!(
+        up["status"]["observedGeneration"],
+        up["metadata"]["generation"]
+    );
     assert_eq!(condition(&up, "Paused").as_deref(), Some("False"));
 
-    let machines = plane.get(&format!("{CORE}/machines")).await.expect("a list");
+    let machines = plane
+        .get(&format!("{CORE}/machines"))
+        .await
+        .expect("a list");
     let [machine] = machines["items"].as_array().expect("items").as_slice() else {
         panic!("{machines:#}");
     };
@@ -53,9 +64,26 @@ async fn a_control_plane_comes_up_is_told_of_and_goes_without_a_trace() {
     let path = format!("{CORE}/machines/{name}");
     let machine = plane.until(&path, is_available).await.expect("there");
     assert_eq!(machine["status"]["phase"], "Running");
-    let host = plane.get(&format!("{REFERENCE}/referencemachines/{name}")).await.expect("there");
+    let host = plane
+        .get(&format!("{REFERENCE}/referencemachines/{name}"))
+        .await
+        .expect("there");
     assert_eq!(machine["spec"]["providerID"], host["spec"]["providerID"]);
     assert!(machine["status"]["nodeRef"]["name"].is_string());
+
+    // At rest nothing is written, and neither by a manager that begins anew.
+    let rest = std::time::Duration::from_secs(90);
+    let before = running.runtime.metrics().writes();
+    plane.clock.sleep(rest).await;
+    assert_eq!(running.runtime.metrics().writes(), before);
+    println!("writes: {before:#?}");
+    drop(running);
+    let running = run(&plane);
+    plane.clock.sleep(rest).await;
+    assert_eq!(
+        running.runtime.metrics().writes(),
+        std::collections::BTreeMap::new()
+    );
 
     plane.delete(&cluster).await;
     plane.until(&cluster, |found| found.is_none()).await;
