@@ -76,9 +76,9 @@ pub(super) fn version(path: &str, version: Option<&String>, verdict: &mut Verdic
     let Some(version) = version.filter(|version| !version.is_empty()) else {
         return;
     };
-    if !version
+    if version
         .strip_prefix('v')
-        .is_some_and(|version| Version::parse(version).is_ok())
+        .is_none_or(|version| Version::parse(version).is_err())
     {
         verdict.invalid(
             path,
@@ -110,7 +110,7 @@ pub(super) fn selector(path: &str, selector: &LabelSelector, verdict: &mut Verdi
         }
         match (requirement.operator.as_str(), requirement.values.is_empty()) {
             ("In" | "NotIn", true) => {
-                verdict.required(&format!("{path}.values"), "In and NotIn need values")
+                verdict.required(&format!("{path}.values"), "In and NotIn need values");
             }
             ("Exists" | "DoesNotExist", false) => {
                 verdict.forbidden(

@@ -1,4 +1,4 @@
-//! Conditions as objects carry them, and the names and reasons that Cluster API gives them.
+//! Conditions as objects carry them.
 //!
 //! Conditions are data here. How they are set, summarised and aggregated is decided by the planners.
 

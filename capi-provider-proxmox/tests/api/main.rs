@@ -2,4 +2,5 @@
 
 mod conversions;
 mod definitions;
+mod objects;
 mod upstream;
