@@ -1,9 +1,13 @@
 //! Tests of the whole crate from outside, and against programs that others wrote.
 
+#[path = "it/fakepve.rs"]
+mod fakepve;
 #[path = "it/harness.rs"]
 mod harness;
 #[path = "it/iso_peers.rs"]
 mod iso_peers;
+#[path = "it/preflight.rs"]
+mod preflight;
 #[path = "it/provider.rs"]
 mod provider;
 #[path = "it/provider_faults.rs"]
@@ -12,6 +16,8 @@ mod provider_faults;
 mod proxmoxer;
 #[path = "it/simulator.rs"]
 mod simulator;
+#[path = "it/takeover.rs"]
+mod takeover;
 
 /// The folder with data of others, from `CAPI_UPSTREAM` or beside the workspace.
 fn upstream() -> Option<std::path::PathBuf> {

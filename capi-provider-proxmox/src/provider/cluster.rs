@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use capi_core::api::{InClusterIPPool, InClusterIPPoolSpec};
 use capi_core::provider::{ClusterContext, ClusterFacts, Progress, ProviderError, StatusFields};
 use capi_core::ready;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::json;
 
 use super::errors::step;
@@ -23,17 +21,6 @@ const FAMILY_ANNOTATION: &str = "ipam.capmox.cluster.x-k8s.io/ip-family";
 const METRIC_ANNOTATION: &str = "ipam.capmox.cluster.x-k8s.io/gateway-metric";
 /// Metric of a route through a gateway, unless said.
 const DEFAULT_METRIC: i32 = 100;
-
-/// Where pools of addresses are kept: the management cluster.
-#[async_trait]
-pub trait Pools: Send + Sync + 'static {
-    /// Makes the pool, or gives it this spec, annotations and owner. Idempotent; nothing is written when nothing
-    /// differs. A label is only set when the pool is made.
-    ///
-    /// # Errors
-    /// Transient, when the API server does not answer.
-    async fn ensure(&self, pool: InClusterIPPool) -> Result<(), ProviderError>;
-}
 
 /// Addresses of one family in one zone.
 struct ZoneAddresses<'a> {
@@ -155,14 +142,6 @@ fn pool(
             config.metric.unwrap_or(DEFAULT_METRIC).to_string(),
         ),
     ]));
-    pool.metadata.owner_references = Some(vec![OwnerReference {
-        api_version: ProxmoxCluster::KIND.api_version(),
-        kind: ProxmoxCluster::KIND.kind.to_owned(),
-        name: cluster.metadata.name.clone().unwrap_or_default(),
-        uid: cluster.metadata.uid.clone().unwrap_or_default(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    }]);
     Ok(pool)
 }
 
@@ -234,18 +213,12 @@ pub(super) async fn ensure(
             .await
             .map_err(|error| step(reasons::UNREACHABLE, error))?;
     }
-    match &provider.inner.pools {
-        Some(store) => {
-            for pool in pools {
-                store.ensure(pool).await?;
-            }
-        }
-        None if pools.is_empty() => {}
-        None => {
-            let message =
-                "the provider was mounted without a place for pools (ProxmoxProvider::pools)";
-            return Err(ProviderError::invalid(reasons::UNREACHABLE, message));
-        }
+    for pool in pools {
+        let object = serde_json::to_value(&pool).map_err(|error| {
+            ProviderError::invalid(reasons::UNREACHABLE, "a pool cannot be written as JSON")
+                .with_source(error)
+        })?;
+        cx.context.objects().ensure(object).await?;
     }
     Ok(Progress::Ready(ClusterFacts {
         control_plane_endpoint: Some(endpoint.clone()),
@@ -286,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn pools_are_named_labelled_and_owned_as_capmox_does() {
+    fn pools_are_named_and_labelled_as_capmox_does() {
         let cluster = cluster();
         let pools: Vec<_> = zone_addresses(&cluster)
             .map(|addresses| pool(&cluster, &addresses).unwrap())
@@ -315,19 +288,6 @@ mod tests {
         );
         assert_eq!(pools[2].metadata.labels.as_ref().unwrap()[ZONE_LABEL], "z1");
         assert_eq!(pools[0].spec.address_reuse_grace_period_seconds, Some(60));
-        let owner = &pools[0].metadata.owner_references.as_ref().unwrap()[0];
-        assert_eq!(
-            (
-                owner.kind.as_str(),
-                owner.api_version.as_str(),
-                owner.controller
-            ),
-            (
-                "ProxmoxCluster",
-                "infrastructure.cluster.x-k8s.io/v1alpha2",
-                Some(true)
-            )
-        );
     }
 
     #[test]

@@ -200,7 +200,9 @@ async fn finish(
 
 fn release(session: &Session, cx: &MachineCx, identity: &ProxmoxIdentity) {
     session.forget_machine(&identity.uuid);
+    let slot = identity.vmid.to_string();
+    cx.context.slots().give_back(&session.scope(), &slot);
     cx.context
         .slots()
-        .give_back(&session.scope(), &identity.vmid.to_string());
+        .give_back(super::reserve::ANY_DATACENTER, &slot);
 }

@@ -32,7 +32,6 @@ use capi_core::provider::{
 };
 use capi_core::ready;
 
-pub use cluster::Pools;
 pub use credentials::{Connector, Credentials, InvalidCredentials};
 pub use desired::ConfigError;
 pub use identity::ProxmoxIdentity;
@@ -78,7 +77,6 @@ pub struct ProxmoxProvider {
 struct Inner {
     connector: Connector,
     default_credentials: Option<Credentials>,
-    pools: Option<Arc<dyn Pools>>,
     registry: Mutex<Registry>,
 }
 
@@ -105,13 +103,12 @@ impl Default for ProxmoxProvider {
 }
 
 impl ProxmoxProvider {
-    /// A provider that takes each cluster's credentials from its `credentialsRef`, and makes no pools of addresses.
+    /// A provider that takes each cluster's credentials from its `credentialsRef`.
     #[must_use]
     pub fn new() -> Self {
         Self::from_inner(Inner {
             connector: Arc::new(Credentials::client),
             default_credentials: None,
-            pools: None,
             registry: Mutex::default(),
         })
     }
@@ -126,7 +123,6 @@ impl ProxmoxProvider {
         let mut inner = Inner {
             connector: Arc::clone(&self.inner.connector),
             default_credentials: self.inner.default_credentials.clone(),
-            pools: self.inner.pools.clone(),
             registry: Mutex::default(),
         };
         change(&mut inner);
@@ -143,12 +139,6 @@ impl ProxmoxProvider {
     #[must_use]
     pub fn connector(self, connector: Connector) -> Self {
         self.with(|inner| inner.connector = connector)
-    }
-
-    /// Where the pools of `ipv4Config` and `ipv6Config` are kept. Without it, clusters that ask for addresses wait.
-    #[must_use]
-    pub fn pools(self, pools: Arc<dyn Pools>) -> Self {
-        self.with(|inner| inner.pools = Some(pools))
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -324,6 +314,13 @@ impl Infrastructure for ProxmoxProvider {
             .with_failure_domains()
             .with_capacity()
             .with_adopt()
+    }
+
+    fn slots(&self, identity: &ProxmoxIdentity) -> Vec<(String, String)> {
+        vec![(
+            reserve::ANY_DATACENTER.to_owned(),
+            identity.vmid.to_string(),
+        )]
     }
 
     async fn ensure_cluster(

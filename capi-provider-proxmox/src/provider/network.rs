@@ -466,3 +466,299 @@ pub fn meta_data(
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Vrf;
+
+    fn given(address: &str, gateway: Option<&str>, metric: Option<i32>) -> DeviceAddress {
+        let (address, prefix) = address.split_once('/').unwrap();
+        let facts = AddressFacts {
+            address: address.parse().unwrap(),
+            prefix: prefix.parse().unwrap(),
+            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+        };
+        DeviceAddress { facts, metric }
+    }
+
+    fn interface<'a>(device: &'a NetworkDevice, addresses: Vec<DeviceAddress>) -> Interface<'a> {
+        Interface {
+            device,
+            hardware_address: "BC:24:11:57:DB:D3".into(),
+            addresses,
+        }
+    }
+
+    fn yaml(text: &str) -> serde_json::Value {
+        serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    const DNS: [&str; 2] = ["10.77.0.53", "10.77.0.54"];
+
+    fn dns() -> Vec<String> {
+        DNS.map(str::to_owned).to_vec()
+    }
+
+    fn render(
+        network: &NetworkSpec,
+        interfaces: &[Interface<'_>],
+        family: GuestFamily,
+    ) -> Result<serde_json::Value, NetworkError> {
+        network_config(network, interfaces, &dns(), family).map(|text| yaml(&text))
+    }
+
+    #[test]
+    fn a_static_address_is_rendered_as_capmox_does() {
+        let device = NetworkDevice::default();
+        let interfaces = [interface(
+            &device,
+            vec![given("10.77.5.10/24", Some("10.77.5.1"), Some(100))],
+        )];
+        let expected = yaml(
+            "network: {version: 2, renderer: networkd, ethernets: {eth0: {match: {macaddress: 'BC:24:11:57:DB:D3'}, dhcp4: false, dhcp6: false, \
+             addresses: ['10.77.5.10/24'], routes: [{to: 0.0.0.0/0, via: 10.77.5.1, metric: 100}], nameservers: {addresses: [10.77.0.53, 10.77.0.54]}}}}",
+        );
+        for family in [GuestFamily::CloudInit, GuestFamily::Talos] {
+            assert_eq!(
+                render(&NetworkSpec::default(), &interfaces, family).unwrap(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn two_families_and_a_second_device_have_their_own_routes() {
+        let first = NetworkDevice {
+            link_mtu: Some(1400),
+            ..NetworkDevice::default()
+        };
+        let second = NetworkDevice {
+            dns_servers: vec!["1.1.1.1".into()],
+            routes: vec![Route {
+                to: Some("10.9.0.0/16".into()),
+                via: Some("10.1.0.1".into()),
+                metric: Some(5),
+                ..Route::default()
+            }],
+            ..NetworkDevice::default()
+        };
+        let interfaces = [
+            interface(
+                &first,
+                vec![
+                    given("10.0.0.2/24", Some("10.0.0.1"), Some(100)),
+                    given("fd00::2/64", Some("fd00::1"), Some(0)),
+                ],
+            ),
+            interface(&second, vec![given("10.1.0.2/24", None, None)]),
+        ];
+        let rendered = render(&NetworkSpec::default(), &interfaces, GuestFamily::Talos).unwrap();
+        let first = &rendered["network"]["ethernets"]["eth0"];
+        assert_eq!(
+            first["routes"],
+            yaml(
+                "[{to: 0.0.0.0/0, via: 10.0.0.1, metric: 100}, {to: '::/0', via: 'fd00::1', metric: 0}]"
+            )
+        );
+        assert_eq!(
+            (&first["mtu"], &first["addresses"]),
+            (&yaml("1400"), &yaml("['10.0.0.2/24', 'fd00::2/64']"))
+        );
+        let second = &rendered["network"]["ethernets"]["eth1"];
+        assert_eq!(
+            second["routes"],
+            yaml("[{to: 10.9.0.0/16, via: 10.1.0.1, metric: 5}]")
+        );
+        assert_eq!(second["nameservers"]["addresses"], yaml("[1.1.1.1]"));
+    }
+
+    fn with_vrf() -> NetworkSpec {
+        NetworkSpec {
+            vrfs: vec![Vrf {
+                name: "blue".into(),
+                table: 500,
+                interfaces: vec!["net0".into()],
+                routes: vec![Route {
+                    to: Some("default".into()),
+                    via: Some("10.0.0.9".into()),
+                    table: Some(500),
+                    ..Route::default()
+                }],
+                routing_policy: vec![RoutingPolicy {
+                    from: Some("10.0.0.0/24".into()),
+                    priority: Some(100),
+                    ..RoutingPolicy::default()
+                }],
+            }],
+            ..NetworkSpec::default()
+        }
+    }
+
+    #[test]
+    fn cloud_init_is_told_of_vrfs_and_talos_is_not() {
+        let device = NetworkDevice {
+            name: Some("net0".into()),
+            ..NetworkDevice::default()
+        };
+        let interfaces = [interface(
+            &device,
+            vec![given("10.0.0.2/24", Some("10.0.0.1"), Some(100))],
+        )];
+        let rendered = render(&with_vrf(), &interfaces, GuestFamily::CloudInit).unwrap();
+        let expected = yaml(
+            "{blue: {table: 500, routes: [{to: 0.0.0.0/0, via: 10.0.0.9, table: 500}], \
+             routing-policy: [{from: 10.0.0.0/24, priority: 100, table: 500}], interfaces: [eth0]}}",
+        );
+        assert_eq!(rendered["network"]["vrfs"], expected);
+        let rendered = render(&with_vrf(), &interfaces, GuestFamily::Talos).unwrap();
+        assert!(rendered["network"].get("vrfs").is_none());
+    }
+
+    #[test]
+    fn a_device_without_addresses_asks_by_dhcp() {
+        let device = NetworkDevice::default();
+        let rendered = render(
+            &NetworkSpec::default(),
+            &[interface(&device, vec![])],
+            GuestFamily::Talos,
+        )
+        .unwrap();
+        assert_eq!(rendered["network"]["ethernets"]["eth0"]["dhcp4"], true);
+    }
+
+    #[test]
+    fn what_cannot_be_rendered_is_said_with_its_field() {
+        let route = |to: &str, via: Option<&str>| NetworkDevice {
+            routes: vec![Route {
+                to: Some(to.into()),
+                via: via.map(str::to_owned),
+                metric: Some(100),
+                ..Route::default()
+            }],
+            ..NetworkDevice::default()
+        };
+        let rule = |policy: RoutingPolicy| NetworkDevice {
+            routing_policy: vec![policy],
+            ..NetworkDevice::default()
+        };
+        let policy = |to: Option<&str>, from: Option<&str>, table| RoutingPolicy {
+            to: to.map(str::to_owned),
+            from: from.map(str::to_owned),
+            table,
+            ..RoutingPolicy::default()
+        };
+        let rows = [
+            (
+                route("10.9.0.0/16", None),
+                GuestFamily::Talos,
+                "networkDevices[0].routes[0].via: Talos refuses",
+            ),
+            (
+                route("default", None),
+                GuestFamily::CloudInit,
+                "routes[0].to: \"default\" is of no family",
+            ),
+            (
+                route("nowhere", Some("10.0.0.1")),
+                GuestFamily::CloudInit,
+                "\"nowhere\" is no network",
+            ),
+            (
+                route("10.9.0.0/16", Some("gateway")),
+                GuestFamily::CloudInit,
+                "\"gateway\" is no IP address",
+            ),
+            (
+                route("default", Some("10.0.0.7")),
+                GuestFamily::CloudInit,
+                "there is another route to 0.0.0.0/0 with metric 100 in table 254",
+            ),
+            (
+                rule(policy(None, None, Some(7))),
+                GuestFamily::CloudInit,
+                "it needs to or from",
+            ),
+            (
+                rule(policy(Some("10.0.0.0/8"), None, None)),
+                GuestFamily::CloudInit,
+                "it needs a table",
+            ),
+            (
+                rule(policy(Some("10.0.0.0/8"), Some("fd00::/8"), Some(7))),
+                GuestFamily::CloudInit,
+                "of different families",
+            ),
+        ];
+        for (device, family, text) in rows {
+            let interfaces = [interface(
+                &device,
+                vec![given("10.0.0.2/24", Some("10.0.0.1"), Some(100))],
+            )];
+            let error = render(&NetworkSpec::default(), &interfaces, family)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(text), "{text:?} in {error:?}");
+        }
+        let device = NetworkDevice {
+            name: Some("net9".into()),
+            ..NetworkDevice::default()
+        };
+        let interfaces = [interface(
+            &device,
+            vec![given("10.0.0.2/24", Some("10.0.0.1"), None)],
+        )];
+        let error = render(&with_vrf(), &interfaces, GuestFamily::CloudInit)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("vrfs[0].interfaces: there is no network device net0"),
+            "{error}"
+        );
+        let mut network = with_vrf();
+        network.vrfs[0].routing_policy[0].table = Some(7);
+        network.vrfs[0].interfaces.clear();
+        let error = render(&network, &interfaces, GuestFamily::CloudInit)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("its table 7 is not that of its VRF, 500"),
+            "{error}"
+        );
+        let no_gateway = [interface(&device, vec![given("10.0.0.2/24", None, None)])];
+        assert_eq!(
+            render(&NetworkSpec::default(), &no_gateway, GuestFamily::CloudInit),
+            Err(NetworkError::NoGateway)
+        );
+        assert_eq!(
+            render(&NetworkSpec::default(), &[], GuestFamily::CloudInit),
+            Err(NetworkError::NoDevice)
+        );
+    }
+
+    #[test]
+    fn the_first_line_tells_the_family() {
+        for (data, family) in [
+            ("#cloud-config\n", GuestFamily::CloudInit),
+            (
+                "## template: jinja\n#cloud-config\n",
+                GuestFamily::CloudInit,
+            ),
+            ("#!/bin/sh\n", GuestFamily::CloudInit),
+            ("version: v1alpha1\n", GuestFamily::Talos),
+            ("---\napiVersion: v1alpha1\n", GuestFamily::Talos),
+        ] {
+            assert_eq!(GuestFamily::of(data.as_bytes()), family, "{data}");
+        }
+    }
+
+    #[test]
+    fn meta_data_has_what_is_asked_for() {
+        assert_eq!(
+            meta_data("u", "m", None, None),
+            "instance-id: u\nlocal-hostname: m\nhostname: m\n"
+        );
+        let full = meta_data("u", "m", Some("proxmox://u"), Some("v1.34.0"));
+        assert!(full.ends_with("provider-id: proxmox://u\nkubernetes-version: v1.34.0\n"));
+    }
+}

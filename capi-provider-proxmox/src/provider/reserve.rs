@@ -15,6 +15,9 @@ use crate::api::{ProxmoxCluster, ProxmoxMachine};
 use crate::client::{ErrorClass, PropertyString, Smbios};
 use crate::scheduler::{Placement, Request, TemplateWish, Unplaceable};
 
+/// Slots of numbers in whichever datacenter: an identity does not tell in which it is.
+pub(super) const ANY_DATACENTER: &str = "proxmox/vmid";
+
 /// How old a list of resources may be to choose by.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -229,16 +232,19 @@ async fn ask_shared(
     Ok(())
 }
 
-/// A free number that no other machine of this process was given: the lowest one, or one of the range.
+/// A free number that no other machine was given: the lowest one, or one of the range.
+///
+/// Numbers of machines elsewhere are left out as long as there are others: such a machine may not have been made yet,
+/// and be in this datacenter after all.
 async fn choose_number(
     session: &Session,
     cx: &MachineCx,
     snapshot: &Snapshot,
 ) -> Result<Option<u64>, ProviderError> {
     let failed = |error| step(reasons::CLONING_FAILED, error);
-    let scope = session.scope();
+    let (scope, slots) = (session.scope(), cx.context.slots());
     let range = cx.infrastructure.spec.vm_id_range;
-    let (mut candidate, last, first_is_free) = match range {
+    let (first, last, first_is_free) = match range {
         Some(range) => (
             u64::try_from(range.start).unwrap_or(100),
             u64::try_from(range.end).unwrap_or(0),
@@ -250,19 +256,26 @@ async fn choose_number(
             true,
         ),
     };
-    let first = candidate;
-    while candidate <= last {
-        let slot = candidate.to_string();
-        if snapshot.guest(candidate).is_none() && cx.context.slots().take(&scope, &slot) {
-            // A guest that the token may not see has its number, too.
-            if first_is_free && candidate == first
-                || session.client.is_free(candidate).await.map_err(failed)?
-            {
-                return Ok(Some(candidate));
+    for elsewhere_too in [false, true] {
+        for candidate in first..=last {
+            let slot = candidate.to_string();
+            if snapshot.guest(candidate).is_some() {
+                continue;
             }
-            cx.context.slots().give_back(&scope, &slot);
+            let held = slots.take(ANY_DATACENTER, &slot);
+            if (held || elsewhere_too) && slots.take(&scope, &slot) {
+                // A guest that the token may not see has its number, too.
+                if first_is_free && candidate == first
+                    || session.client.is_free(candidate).await.map_err(failed)?
+                {
+                    return Ok(Some(candidate));
+                }
+                slots.give_back(&scope, &slot);
+            }
+            if held {
+                slots.give_back(ANY_DATACENTER, &slot);
+            }
         }
-        candidate += 1;
     }
     Ok(None)
 }

@@ -10,15 +10,15 @@ use capi_core::api::{Cluster, ContractVersionedObjectReference, InClusterIPPool,
 use capi_core::clock::Clock;
 use capi_core::provider::{
     AddressFacts, AddressRequest, Addresses, Again, ClusterContext, Context, ErrorClass,
-    Infrastructure, MachineContext, MachineFacts, NamedSecret, Progress, ProviderError, Recorded,
-    SecretRequest, Secrets, Slots, Waker,
+    Infrastructure, MachineContext, MachineFacts, NamedSecret, Objects, Progress, ProviderError,
+    Recorded, SecretRequest, Secrets, Slots, Waker,
 };
 use capi_provider_proxmox::api::{
     Checks, IpConfig, MetadataSettings, NetworkDevice, NetworkSpec, ProxmoxCluster,
     ProxmoxClusterSpec, ProxmoxMachine, ProxmoxMachineSpec,
 };
 use capi_provider_proxmox::client::{ApiToken, Client, TlsTrust, Transport};
-use capi_provider_proxmox::provider::{Credentials, Pools, ProxmoxIdentity, ProxmoxProvider};
+use capi_provider_proxmox::provider::{Credentials, ProxmoxIdentity, ProxmoxProvider};
 use capi_provider_proxmox::simulator::{Datacenter, Simulator};
 use serde_json::{Value, json};
 
@@ -119,13 +119,12 @@ impl Slots for View {
     }
 }
 
-struct PlanePools(Arc<Plane>);
-
 #[async_trait]
-impl Pools for PlanePools {
-    async fn ensure(&self, pool: InClusterIPPool) -> Result<(), ProviderError> {
+impl Objects for View {
+    async fn ensure(&self, object: Value) -> Result<(), ProviderError> {
+        let pool: InClusterIPPool = serde_json::from_value(object).expect("only pools are made");
         let name = pool.metadata.name.clone().expect("a name");
-        self.0
+        self.plane
             .pools
             .lock()
             .expect("not poisoned")
@@ -248,7 +247,7 @@ impl World {
     /// A new provider that remembers nothing, as after a crash.
     pub(crate) fn restart(&mut self) {
         self.plane.slots.lock().expect("not poisoned").clear();
-        let provider = ProxmoxProvider::new().pools(Arc::new(PlanePools(Arc::clone(&self.plane))));
+        let provider = ProxmoxProvider::new();
         self.provider = match self.transport.clone() {
             None => provider,
             Some(transport) => {
@@ -290,7 +289,9 @@ impl World {
                 owner: owner.to_owned(),
             })
         };
-        Context::new(self.clock.clone(), view(), view(), view()).with_waker(waker)
+        Context::new(self.clock.clone(), view(), view(), view())
+            .with_waker(waker)
+            .with_objects(view())
     }
 
     fn core_cluster() -> Arc<Cluster> {
