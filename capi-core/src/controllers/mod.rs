@@ -27,10 +27,15 @@ mod execute;
 pub mod host;
 mod kubeconfig;
 mod machine;
+mod machine_deployment;
+mod machine_set;
+mod sets;
 mod workload_node;
 
 pub use cluster::ClusterController;
 pub use machine::MachineController;
+pub use machine_deployment::MachineDeploymentController;
+pub use machine_set::MachineSetController;
 
 use std::{sync::Arc, time::Duration};
 

@@ -265,7 +265,8 @@ fn adopted_by_cluster(metadata: &Metadata, cluster: &OwningCluster) -> Option<Ve
 }
 
 /// The reference that makes the Cluster an owner, not the controller.
-pub(super) fn cluster_reference(cluster: &OwningCluster) -> OwnerReference {
+#[must_use]
+pub fn cluster_reference(cluster: &OwningCluster) -> OwnerReference {
     OwnerReference {
         api_version: "cluster.x-k8s.io/v1beta2".to_owned(),
         kind: "Cluster".to_owned(),
@@ -556,6 +557,27 @@ fn settle_status(
         plan.status = Some(status);
         plan.status_changed = true;
     }
+}
+
+/// Whether a status says that all is as it is wanted, so that nothing more is on its way.
+#[must_use]
+pub fn is_at_rest(
+    object: &Object<MachineSetSpec, MachineSetStatus>,
+    status: &MachineSetStatus,
+) -> bool {
+    let desired = if object.metadata.is_deleting() {
+        Some(0)
+    } else {
+        object.spec.replicas
+    };
+    [
+        status.replicas,
+        status.ready_replicas,
+        status.available_replicas,
+        status.up_to_date_replicas,
+    ]
+    .iter()
+    .all(|count| *count == desired)
 }
 
 fn desired(facts: &MachineSetFacts) -> Option<i32> {

@@ -166,6 +166,25 @@ pub fn plan(
     plan
 }
 
+/// Whether a status says that all is as it is wanted, so that nothing more is on its way.
+#[must_use]
+pub fn is_at_rest(deployment: &Deployment, status: &MachineDeploymentStatus) -> bool {
+    let deleting = deployment.metadata.is_deleting();
+    let desired = if deleting {
+        Some(0)
+    } else {
+        deployment.spec.replicas
+    };
+    [
+        status.replicas,
+        status.ready_replicas,
+        status.available_replicas,
+        status.up_to_date_replicas,
+    ]
+    .iter()
+    .all(|count| *count == desired)
+}
+
 fn blocked(metadata: &Metadata, message: String) -> Blocked {
     Blocked::on(
         "MachineDeployment",
