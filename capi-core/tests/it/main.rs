@@ -5,4 +5,5 @@
 mod hosts;
 mod ipam;
 mod lifecycle;
+mod sets;
 mod support;
