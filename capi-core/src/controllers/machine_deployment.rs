@@ -12,17 +12,17 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
+    execute::Execution,
     machine_set::outcome,
     sets::{
         CORE, FoundTemplates, Rows, cluster_of, deployment_name, machines, own_template,
-        owned_fields, owning_cluster, write_metadata_and_spec, write_status,
+        owned_fields, owning_cluster,
     },
 };
 use crate::{
     api::{Cluster, MachineDeployment, MachineSet, MachineSetSpec, MachineSetStatus},
     contract,
     plan::{
-        EventType,
         naming::Seed,
         rollout::{
             self, Deployment, DesiredSet, InPlace, MachineDeploymentAction, MachineDeploymentFacts,
@@ -314,33 +314,27 @@ impl Controller for MachineDeploymentController {
         let (plan, wait) = self.plan(runtime, key, &collected.facts, now);
 
         let current = &deployment.metadata;
-        let (metadata, spec) = (&plan.metadata, &plan.spec);
-        let lets_go = metadata.lets_go(current);
-        let mut newest = object;
-        let mut written = None;
+        let lets_go = plan.metadata.lets_go(current);
+        let mut execution = Execution {
+            runtime,
+            resource: &resource,
+            object,
+        };
         if !lets_go {
-            written =
-                write_metadata_and_spec(runtime, &resource, key, current, metadata, spec).await?;
-        }
-        if let Some(object) = written {
-            newest = object;
+            execution
+                .write(current, &plan.metadata, plan.spec.to_merge_patch())
+                .await?;
         }
         let done = self.execute(runtime, key, &collected, &plan).await;
         if lets_go {
-            write_metadata_and_spec(runtime, &resource, key, current, metadata, spec).await?;
+            execution.write(current, &plan.metadata, None).await?;
             return Ok(Outcome::done());
         }
         if let (Some(status), None) = (&plan.status, wait) {
-            write_status(runtime, &resource, &newest, &deployment.status, status).await?;
+            execution.write_status(&deployment.status, status).await?;
         }
         done?;
-        for event in &plan.events {
-            let warning = event.type_ == EventType::Warning;
-            let writer = runtime.writer();
-            writer
-                .event(&resource, &newest, warning, &event.reason, &event.message)
-                .await;
-        }
+        execution.events(&plan.events).await;
         if let Some(error) = plan.errors.first() {
             return Err(Error::Missing(error.clone()));
         }

@@ -55,6 +55,8 @@ pub fn core() -> Vec<Arc<dyn Controller>> {
     vec![
         Arc::new(ClusterController::default()),
         Arc::new(MachineController::default()),
+        Arc::new(MachineSetController::default()),
+        Arc::new(MachineDeploymentController::default()),
     ]
 }
 

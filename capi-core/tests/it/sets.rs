@@ -12,7 +12,7 @@ use capi_core::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Plane, Running, condition};
+use crate::support::{Plane, condition};
 
 const REFERENCE: &str = "/apis/reference.capi.dev/v1/namespaces/default";
 const CORE: &str = "/apis/cluster.x-k8s.io/v1beta2/namespaces/default";
@@ -58,14 +58,20 @@ impl Controller for Up {
                 "initialization": { "infrastructureProvisioned": true },
                 "conditions": [holds("Available"), holds("Ready"), holds("UpToDate")],
             }});
-            runtime.writer().merge_patch_status(&kind, key, &patch).await?;
+            runtime
+                .writer()
+                .merge_patch_status(&kind, key, &patch)
+                .await?;
         }
         Ok(Outcome::done())
     }
 }
 
 fn sets() -> Vec<Arc<dyn Controller>> {
-    vec![Arc::new(MachineSetController::new()), Arc::new(MachineDeploymentController::new())]
+    vec![
+        Arc::new(MachineSetController::new()),
+        Arc::new(MachineDeploymentController::new()),
+    ]
 }
 
 fn with_machines() -> Vec<Arc<dyn Controller>> {
@@ -84,7 +90,11 @@ async fn plane() -> Plane {
         }))
         .await;
     for kind in ["ReferenceMachineTemplate", "ReferenceConfigTemplate"] {
-        let spec = if kind == "ReferenceMachineTemplate" { json!({ "size": "small" }) } else { json!({}) };
+        let spec = if kind == "ReferenceMachineTemplate" {
+            json!({ "size": "small" })
+        } else {
+            json!({})
+        };
         plane
             .apply(&json!({
                 "apiVersion": "reference.capi.dev/v1", "kind": kind,
@@ -129,9 +139,14 @@ async fn until_rested(plane: &Plane, replicas: i32) -> Value {
     let rested = |found: Option<&Value>| {
         found.is_some_and(|md| {
             let status = &md["status"];
-            ["replicas", "readyReplicas", "availableReplicas", "upToDateReplicas"]
-                .iter()
-                .all(|count| status[*count] == replicas)
+            [
+                "replicas",
+                "readyReplicas",
+                "availableReplicas",
+                "upToDateReplicas",
+            ]
+            .iter()
+            .all(|count| status[*count] == replicas)
                 && status["observedGeneration"] == md["metadata"]["generation"]
         })
     };
@@ -140,8 +155,14 @@ async fn until_rested(plane: &Plane, replicas: i32) -> Value {
 
 /// The greatest resource version that any object has: it only grows by writes.
 async fn writes(plane: &Plane) -> u64 {
-    let list = plane.get(&format!("{CORE}/machinedeployments")).await.expect("the kind exists");
-    list["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).expect("a version")
+    let list = plane
+        .get(&format!("{CORE}/machinedeployments"))
+        .await
+        .expect("the kind exists");
+    list["metadata"]["resourceVersion"]
+        .as_str()
+        .and_then(|v| v.parse().ok())
+        .expect("a version")
 }
 
 async fn rest(plane: &Plane) {
@@ -160,33 +181,66 @@ async fn a_deployment_makes_its_machines_scales_and_goes_without_a_trace() {
         md["status"]["selector"],
         "cluster.x-k8s.io/cluster-name=c,cluster.x-k8s.io/deployment-name=md"
     );
-    assert_eq!(md["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"], "1");
+    assert_eq!(
+        md["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"],
+        "1"
+    );
 
     let machines = items(&plane, &format!("{CORE}/machines")).await;
     assert_eq!(machines.len(), 3);
     for machine in &machines {
         let name = machine["metadata"]["name"].as_str().expect("a name");
-        assert_eq!(machine["metadata"]["finalizers"], json!(["machine.cluster.x-k8s.io"]));
-        assert_eq!(machine["spec"]["infrastructureRef"], reference("ReferenceMachine", name));
+        assert_eq!(
+            machine["metadata"]["finalizers"],
+            json!(["machine.cluster.x-k8s.io"])
+        );
+        assert_eq!(
+            machine["spec"]["infrastructureRef"],
+            reference("ReferenceMachine", name)
+        );
         for kind in ["referencemachines", "referenceconfigs"] {
-            let object = plane.get(&format!("{REFERENCE}/{kind}/{name}")).await.expect("made");
-            let owners = object["metadata"]["ownerReferences"].as_array().expect("owners");
+            let object = plane
+                .get(&format!("{REFERENCE}/{kind}/{name}"))
+                .await
+                .expect("made");
+            let owners = object["metadata"]["ownerReferences"]
+                .as_array()
+                .expect("owners");
             assert_eq!(owners.len(), 1);
             assert_eq!(owners[0]["uid"], machine["metadata"]["uid"]);
             assert_eq!(owners[0]["controller"], true);
         }
     }
 
-    plane.patch(&format!("{CORE}/machinedeployments/md"), &json!({ "spec": { "replicas": 5 } })).await;
+    plane
+        .patch(
+            &format!("{CORE}/machinedeployments/md"),
+            &json!({ "spec": { "replicas": 5 } }),
+        )
+        .await;
     until_rested(&plane, 5).await;
-    plane.patch(&format!("{CORE}/machinedeployments/md"), &json!({ "spec": { "replicas": 1 } })).await;
+    plane
+        .patch(
+            &format!("{CORE}/machinedeployments/md"),
+            &json!({ "spec": { "replicas": 1 } }),
+        )
+        .await;
     until_rested(&plane, 1).await;
     rest(&plane).await;
     assert_eq!(items(&plane, &format!("{CORE}/machines")).await.len(), 1);
-    assert_eq!(items(&plane, &format!("{REFERENCE}/referencemachines")).await.len(), 1);
+    assert_eq!(
+        items(&plane, &format!("{REFERENCE}/referencemachines"))
+            .await
+            .len(),
+        1
+    );
 
     plane.delete(&format!("{CORE}/machinedeployments/md")).await;
-    plane.until(&format!("{CORE}/machinedeployments/md"), |found| found.is_none()).await;
+    plane
+        .until(&format!("{CORE}/machinedeployments/md"), |found| {
+            found.is_none()
+        })
+        .await;
     rest(&plane).await;
     for path in [
         format!("{CORE}/machinesets"),
@@ -207,7 +261,9 @@ async fn a_change_of_version_replaces_all_machines_and_keeps_unknown_fields() {
     until_rested(&plane, 3).await;
     let before: Vec<Value> = items(&plane, &format!("{CORE}/machines")).await;
     let change = json!({ "spec": { "template": { "spec": { "version": "v1.36.0" } } } });
-    plane.patch(&format!("{CORE}/machinedeployments/md"), &change).await;
+    plane
+        .patch(&format!("{CORE}/machinedeployments/md"), &change)
+        .await;
     plane
         .until(&format!("{CORE}/machinesets"), |found| {
             found.is_some_and(|list| {
@@ -221,10 +277,17 @@ async fn a_change_of_version_replaces_all_machines_and_keeps_unknown_fields() {
     assert_eq!(after.len(), 3);
     for machine in &after {
         assert_eq!(machine["spec"]["version"], "v1.36.0");
-        assert!(before.iter().all(|old| old["metadata"]["uid"] != machine["metadata"]["uid"]));
+        assert!(
+            before
+                .iter()
+                .all(|old| old["metadata"]["uid"] != machine["metadata"]["uid"])
+        );
     }
     let md = until_rested(&plane, 3).await;
-    assert_eq!(md["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"], "2");
+    assert_eq!(
+        md["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"],
+        "2"
+    );
     drop(running);
 }
 
@@ -255,7 +318,12 @@ async fn one_more_worker_costs_its_three_objects_and_few_writes_of_its_owners() 
     let events = |list: Vec<Value>| u64::try_from(list.len()).expect("few");
     let path = "/api/v1/namespaces/default/events";
     let (before, told) = (writes(&plane).await, events(items(&plane, path).await));
-    plane.patch(&format!("{CORE}/machinedeployments/md"), &json!({ "spec": { "replicas": 4 } })).await;
+    plane
+        .patch(
+            &format!("{CORE}/machinedeployments/md"),
+            &json!({ "spec": { "replicas": 4 } }),
+        )
+        .await;
     until_rested(&plane, 4).await;
     rest(&plane).await;
     let told = events(items(&plane, path).await) - told;
@@ -292,13 +360,21 @@ async fn what_follows_the_template_reaches_the_machine_and_its_objects_and_goes_
     plane.patch(&paths[0], &user).await;
     plane.patch(&md, &label(json!("a"))).await;
     for path in &paths {
-        plane.until(path, |found| found.is_some_and(|o| o["metadata"]["labels"]["team"] == "a")).await;
+        plane
+            .until(path, |found| {
+                found.is_some_and(|o| o["metadata"]["labels"]["team"] == "a")
+            })
+            .await;
     }
     let machine = plane.get(&paths[0]).await.expect("it exists");
     assert_eq!(machine["spec"]["deletion"]["nodeDrainTimeoutSeconds"], 7);
     plane.patch(&md, &label(Value::Null)).await;
     for path in &paths {
-        plane.until(path, |found| found.is_some_and(|o| o["metadata"]["labels"].get("team").is_none())).await;
+        plane
+            .until(path, |found| {
+                found.is_some_and(|o| o["metadata"]["labels"].get("team").is_none())
+            })
+            .await;
     }
     let machine = plane.get(&paths[0]).await.expect("it exists");
     assert_eq!(machine["metadata"]["labels"]["mine"], "x");
@@ -313,7 +389,11 @@ async fn a_machine_whose_objects_were_not_made_gets_them() {
     plane.apply(&deployment(1)).await;
     plane
         .until(&format!("{REFERENCE}/referencemachines"), |found| {
-            found.is_some_and(|list| list["items"].as_array().is_some_and(|items| items.len() == 1))
+            found.is_some_and(|list| {
+                list["items"]
+                    .as_array()
+                    .is_some_and(|items| items.len() == 1)
+            })
         })
         .await;
     drop(running);
@@ -330,10 +410,6 @@ async fn a_machine_whose_objects_were_not_made_gets_them() {
     drop(running);
 }
 
-fn running_is_used(running: &Running) -> &Runtime {
-    &running.runtime
-}
-
 #[tokio::test(start_paused = true)]
 async fn many_machines_are_made_many_at_once() {
     let plane = plane().await;
@@ -341,6 +417,6 @@ async fn many_machines_are_made_many_at_once() {
     plane.apply(&deployment(100)).await;
     until_rested(&plane, 100).await;
     assert_eq!(items(&plane, &format!("{CORE}/machines")).await.len(), 100);
-    let store = running_is_used(&running).cache().store(&Machine::KIND.into());
+    let store = running.runtime.cache().store(&Machine::KIND.into());
     assert_eq!(store.len(), 100);
 }

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{MachineSetController, ORPHANS, SetObject};
 use crate::{
-    api::{Cluster, MachineDeployment, annotations},
+    api::{Cluster, Machine, MachineDeployment, annotations},
     contract::ControlPlaneView,
-    controllers::sets::{FoundTemplates, MachineObject, cluster_of, machines, owning_cluster},
+    controllers::sets::{FoundTemplates, cluster_of, machines, owning_cluster},
     plan::{
         ObjectRef,
         machine_set::{
@@ -149,10 +149,14 @@ fn orphans(runtime: &Runtime, set: &SetObject) -> Result<Vec<(String, String)>, 
         return Ok(Vec::new());
     }
     let store = runtime.cache().store(&machines());
-    let mut orphans = Vec::new();
+    let (none, mut orphans) = (BTreeMap::new(), Vec::new());
     for object in store.by_index(ORPHANS, &set.metadata.namespace) {
-        let machine = object.decode::<MachineObject>()?;
-        if set.spec.selector.matches(&machine.metadata.labels) {
+        let machine = object.decode::<Machine>()?;
+        if set
+            .spec
+            .selector
+            .matches(machine.metadata.labels.as_ref().unwrap_or(&none))
+        {
             orphans.push((object.name().to_owned(), object.uid().to_owned()));
         }
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     api::{annotations, labels},
     contract::Metadata,
-    controllers::sets::{MachineObject, machines, own_template, owned_fields},
+    controllers::sets::{self, machines, own_template, owned_fields},
     plan::{
         condition::{Conditions, Wanted},
         machine_set::{MachineSetAction, MachineSetPlan, controller_reference, propagated_fields},
@@ -26,6 +26,16 @@ use crate::{
     },
     runtime::{Error, Object, ObjectKey, Propagation, ResourceType, Runtime},
 };
+
+/// The field manager of labels and annotations of the objects that machines are made of.
+const METADATA_MANAGER: &str = "capi-machineset-metadata";
+
+/// What such an object is made with and keeps.
+const KEPT: [&str; 3] = [
+    labels::CLUSTER_NAME,
+    annotations::CLONED_FROM_NAME,
+    annotations::CLONED_FROM_GROUP_KIND,
+];
 
 /// Writes of one kind that are under way at once.
 const AT_ONCE: usize = 40;
@@ -303,11 +313,7 @@ impl Work<'_> {
         if machine.uid() != uid {
             return Ok(());
         }
-        let mut owners = machine
-            .decode::<MachineObject>()?
-            .metadata
-            .owner_references
-            .clone();
+        let mut owners = sets::machine(&machine)?.metadata.owner_references;
         ownership::ensure(
             &mut owners,
             controller_reference("MachineSet", &self.set.metadata),
@@ -341,7 +347,7 @@ impl Work<'_> {
 
     /// Sets condition `OwnerRemediated` of a machine, or removes it.
     async fn condition(&self, machine: Arc<Object>, wanted: Option<Wanted>) -> Result<(), Error> {
-        let decoded = machine.decode::<MachineObject>()?;
+        let decoded = sets::machine(&machine)?;
         let now = self.runtime.clock().now();
         let before = decoded.status.conditions.clone();
         let mut conditions = Conditions::new(before, machine.generation(), now);
@@ -362,7 +368,7 @@ impl Work<'_> {
 
     /// Applies what follows the template, to the Machine and to the objects that it is made of.
     async fn propagate(&self, machine: Arc<Object>) -> Result<(), Error> {
-        let decoded = machine.decode::<MachineObject>()?;
+        let decoded = sets::machine(&machine)?;
         let fields = propagated_fields(self.set);
         let (current, template) = (&decoded.spec, &self.set.spec.template.spec);
         let mut spec = template.clone();
@@ -416,8 +422,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Gives an object these labels and annotations, and takes those away that were given when it
-    /// was made and that are not wanted any more.
+    /// Gives an object these labels and annotations under a field manager of their own, and takes
+    /// those away that it was made with and that are not wanted any more.
     async fn label(
         &self,
         resource: &ResourceType,
@@ -425,37 +431,51 @@ impl Work<'_> {
         labels: &BTreeMap<String, String>,
         annotations: &BTreeMap<String, String>,
     ) -> Result<(), Error> {
-        let owned = owned_fields(object, MANAGER)?;
-        let metadata = crate::controllers::sets::metadata(object)?;
-        let change = |wanted: &BTreeMap<String, String>,
-                      found: &BTreeMap<String, String>,
-                      owned: &[String]| {
-            let kept = [
-                labels::CLUSTER_NAME,
-                annotations::CLONED_FROM_NAME,
-                annotations::CLONED_FROM_GROUP_KIND,
-            ];
-            let gone = owned
-                .iter()
-                .filter(|key| !wanted.contains_key(*key) && !kept.contains(&key.as_str()))
-                .filter(|key| found.contains_key(*key))
-                .map(|key| (key.clone(), Value::Null));
-            let set = wanted
-                .iter()
-                .filter(|(key, value)| found.get(*key) != Some(*value))
-                .map(|(key, value)| (key.clone(), Value::String(value.clone())));
-            gone.chain(set).collect::<serde_json::Map<_, _>>()
+        let metadata = sets::metadata(object)?;
+        let (made, given) = (
+            owned_fields(object, MANAGER)?,
+            owned_fields(object, METADATA_MANAGER)?,
+        );
+        let gone = |wanted: &BTreeMap<String, String>,
+                    found: &BTreeMap<String, String>,
+                    owned: &[String]| {
+            let owned = owned.iter().filter(|key| !wanted.contains_key(*key));
+            let ours =
+                owned.filter(|key| found.contains_key(*key) && !KEPT.contains(&key.as_str()));
+            ours.map(|key| (key.clone(), Value::Null))
+                .collect::<serde_json::Map<_, _>>()
         };
-        let labels = change(labels, &metadata.labels, &owned.labels);
-        let annotations = change(annotations, &metadata.annotations, &owned.annotations);
-        if labels.is_empty() && annotations.is_empty() {
-            return Ok(());
+        let differ = |wanted: &BTreeMap<String, String>, found: &BTreeMap<String, String>| {
+            wanted
+                .iter()
+                .any(|(key, value)| found.get(key) != Some(value))
+        };
+        let writer = self.runtime.writer();
+        let old_labels = gone(labels, &metadata.labels, &made.labels);
+        let old_annotations = gone(annotations, &metadata.annotations, &made.annotations);
+        if !old_labels.is_empty() || !old_annotations.is_empty() {
+            let patch =
+                json!({ "metadata": { "labels": old_labels, "annotations": old_annotations } });
+            writer.merge_patch(resource, object.key(), &patch).await?;
         }
-        let patch = json!({ "metadata": { "labels": labels, "annotations": annotations } });
-        self.runtime
-            .writer()
-            .merge_patch(resource, object.key(), &patch)
-            .await?;
+        let stale = !gone(labels, &metadata.labels, &given.labels).is_empty()
+            || !gone(annotations, &metadata.annotations, &given.annotations).is_empty();
+        if stale || differ(labels, &metadata.labels) || differ(annotations, &metadata.annotations) {
+            let body = json!({
+                "apiVersion": resource.api_version(),
+                "kind": resource.kind(),
+                "metadata": {
+                    "name": object.name(),
+                    "namespace": &*object.key().namespace,
+                    "uid": object.uid(),
+                    "labels": labels,
+                    "annotations": annotations,
+                },
+            });
+            writer
+                .apply(resource, object.key(), METADATA_MANAGER, &body)
+                .await?;
+        }
         Ok(())
     }
 
@@ -466,11 +486,7 @@ impl Work<'_> {
         target: &Metadata,
         unique: &str,
     ) -> Result<(), Error> {
-        let mut owners = machine
-            .decode::<MachineObject>()?
-            .metadata
-            .owner_references
-            .clone();
+        let mut owners = sets::machine(&machine)?.metadata.owner_references;
         owners.retain(|owner| owner.uid != self.set.metadata.uid);
         owners.push(controller_reference("MachineSet", target));
         let patch = json!({ "metadata": {

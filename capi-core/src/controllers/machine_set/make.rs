@@ -9,7 +9,7 @@ use super::SetObject;
 use crate::{
     api::{ContractVersionedObjectReference, MachineSpec},
     contract::{CloneTemplate, Metadata, clone_template, object::group_of},
-    controllers::sets::{FoundTemplates, MachineObject, machines, reference_to_clone},
+    controllers::sets::{self, FoundTemplates, machines, reference_to_clone},
     plan::{
         machine_set::{controller_reference, new_machine},
         naming::{NamingError, Seed, machine_name},
@@ -84,7 +84,7 @@ pub(super) async fn missing(
     machine: &Object,
     templates: &FoundTemplates,
 ) -> Result<Vec<TemplateKind>, Error> {
-    let machine = machine.decode::<MachineObject>()?;
+    let machine = sets::machine(machine)?;
     let spec = &machine.spec;
     let references = [
         (TemplateKind::Bootstrap, spec.bootstrap.config_ref.as_ref()),
@@ -122,7 +122,7 @@ pub(super) async fn complete(
     templates: &FoundTemplates,
     kinds: &[TemplateKind],
 ) -> Result<(), Error> {
-    let decoded = machine.decode::<MachineObject>()?;
+    let decoded = sets::machine(machine)?;
     let making = kinds.iter().map(|kind| async {
         let Some(template) = templates.of(*kind) else {
             return Ok(());

@@ -11,7 +11,10 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::sets::{CORE, Rows, machines, write_metadata_and_spec, write_status};
+use super::{
+    execute::Execution,
+    sets::{CORE, Rows, machines},
+};
 use crate::{
     api::{Cluster, MachineDeployment, MachineSet, MachineSetSpec, MachineSetStatus},
     contract,
@@ -183,23 +186,25 @@ impl Controller for MachineSetController {
         let Planned { plan, names, wait } = self.plan(runtime, &collected.facts, now);
 
         let lets_go = plan.metadata.lets_go(&set.metadata);
-        let mut newest = object;
+        let mut execution = Execution {
+            runtime,
+            resource: &resource,
+            object,
+        };
         if !lets_go {
-            let (metadata, spec) = (&plan.metadata, &plan.spec);
-            let written =
-                write_metadata_and_spec(runtime, &resource, key, &set.metadata, metadata, spec);
-            newest = written.await?.unwrap_or(newest);
+            let spec = plan.spec.to_merge_patch();
+            execution.write(&set.metadata, &plan.metadata, spec).await?;
         }
+        let newest = Arc::clone(&execution.object);
         let done = self
             .execute(runtime, &newest, &set, &collected, &plan, &names)
             .await;
         if lets_go {
-            let (metadata, spec) = (&plan.metadata, &plan.spec);
-            write_metadata_and_spec(runtime, &resource, key, &set.metadata, metadata, spec).await?;
+            execution.write(&set.metadata, &plan.metadata, None).await?;
             return Ok(Outcome::done());
         }
         if let (Some(status), None) = (&plan.status, wait) {
-            write_status(runtime, &resource, &newest, &set.status, status).await?;
+            execution.write_status(&set.status, status).await?;
         }
         done?;
         if let Some(error) = plan.errors.first() {

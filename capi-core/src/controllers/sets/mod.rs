@@ -1,13 +1,13 @@
-//! What the controllers of MachineSets and MachineDeployments share: rows kept from watches,
-//! templates as facts, and the writes of a plan about the object itself.
+//! What the controllers of MachineSets and MachineDeployments share: rows kept from watches, and
+//! templates as facts.
 
 mod owned;
+mod pace;
 mod rows;
-mod write;
 
+pub(super) use super::collect::CORE;
 pub(super) use owned::owned_fields;
 pub(super) use rows::{MACHINE_SET_MANAGER, Rows};
-pub(super) use write::{write_metadata_and_spec, write_status};
 
 use std::sync::Arc;
 
@@ -29,9 +29,6 @@ use crate::{
 
 /// A Machine as the planners see it.
 pub(super) type MachineObject = contract::Object<MachineSpec, MachineStatus>;
-
-/// API group of Cluster API's own kinds.
-pub(super) const CORE: &str = "cluster.x-k8s.io";
 
 /// The kind Machine.
 pub(super) fn machines() -> ResourceType {
@@ -126,7 +123,7 @@ fn facts(found: &External, cluster: &OwningCluster) -> Result<TemplateFacts, Err
     })
 }
 
-/// An object's metadata in the planners' form.
+/// The metadata of an object whose kind is not known.
 pub(super) fn metadata(object: &Object) -> Result<contract::Metadata, Error> {
     #[derive(serde::Deserialize)]
     struct Head {
@@ -136,6 +133,16 @@ pub(super) fn metadata(object: &Object) -> Result<contract::Metadata, Error> {
     let head: Head = serde_json::from_slice(object.bytes())
         .map_err(|source| Error::decode(&object.key().to_string(), source))?;
     Ok(head.metadata)
+}
+
+/// A Machine in the planners' form.
+pub(super) fn machine(object: &Object) -> Result<MachineObject, Error> {
+    let machine = object.decode::<Machine>()?;
+    Ok(MachineObject {
+        metadata: super::collect::metadata(&machine.metadata),
+        spec: machine.spec.clone(),
+        status: machine.status.clone(),
+    })
 }
 
 /// Makes the Cluster an owner of a template.

@@ -7,9 +7,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{MachineObject, machines, owned_fields, write::Pace};
+use super::{machines, owned_fields, pace::Pace};
 use crate::{
-    api::MachineDeletionOrder,
+    api::{Machine, MachineDeletionOrder},
+    controllers::collect::metadata,
     plan::{machine_set::PropagatedFields, tally::Tally},
     runtime::{Change, Error, IndexFn, Object, Runtime, Store},
 };
@@ -50,24 +51,20 @@ impl Entry {
     }
 
     fn row(&mut self, object: &Object) -> Result<(), Error> {
-        let machine = object.decode::<MachineObject>()?;
+        let machine = object.decode::<Machine>()?;
+        let metadata = metadata(&machine.metadata);
         let propagated = match &self.wanted {
-            Some(wanted) if !machine.metadata.is_deleting() => {
+            Some(wanted) if !metadata.is_deleting() => {
                 let owned = owned_fields(object, MACHINE_SET_MANAGER)?;
-                PropagatedFields::of_machine(&machine.metadata, &machine.spec, wanted, &owned)
-                    .fingerprint()
+                PropagatedFields::of_machine(&metadata, &machine.spec, wanted, &owned).fingerprint()
             }
             Some(wanted) => wanted.fingerprint(),
             None => 0,
         };
-        self.tally.apply(
-            &machine.metadata,
-            &machine.spec,
-            &machine.status,
-            propagated,
-        );
+        self.tally
+            .apply(&metadata, &machine.spec, &machine.status, propagated);
         let made = machine.status.initialization.infrastructure_provisioned == Some(true);
-        if made || machine.metadata.is_deleting() {
+        if made || metadata.is_deleting() {
             self.incomplete.remove(object.name());
         } else {
             self.incomplete.insert(object.name().to_owned());

@@ -1,17 +1,11 @@
-//! Writes about the planned object itself: metadata and defaults in one, the status in another.
+//! When a status may be written.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use crate::{
-    contract::Metadata,
-    controllers::QUIET,
-    plan::{MetadataChange, defaults::SetDefaults, row::fingerprint},
-    runtime::{Error, Object, ObjectKey, ResourceType, Runtime, merge_diff},
-};
+use crate::{controllers::QUIET, plan::row::fingerprint};
 
 /// A status that changes all the time is written all the same after this many quiet times.
 const PATIENCE: u32 = 4;
@@ -58,60 +52,6 @@ impl Pace {
         self.waiting = Some(waiting);
         Some(QUIET - passed(waiting.since).min(QUIET))
     }
-}
-
-/// Writes the change of metadata and the defaults of the spec, in one patch.
-pub(crate) async fn write_metadata_and_spec(
-    runtime: &Runtime,
-    resource: &ResourceType,
-    key: &ObjectKey,
-    current: &Metadata,
-    metadata: &MetadataChange,
-    spec: &SetDefaults,
-) -> Result<Option<Arc<Object>>, Error> {
-    let mut patch = metadata
-        .to_merge_patch(current)
-        .unwrap_or_else(|| json!({}));
-    if let Some(spec) = spec.to_merge_patch() {
-        patch["spec"] = spec["spec"].clone();
-    }
-    if patch.as_object().is_none_or(serde_json::Map::is_empty) {
-        return Ok(None);
-    }
-    runtime
-        .writer()
-        .merge_patch(resource, key, &patch)
-        .await
-        .map(Some)
-}
-
-/// Writes the status that is wanted. `object` is the newest state that is known.
-pub(crate) async fn write_status<S: Serialize>(
-    runtime: &Runtime,
-    resource: &ResourceType,
-    object: &Object,
-    before: &S,
-    after: &S,
-) -> Result<(), Error> {
-    let value = |status: &S| {
-        serde_json::to_value(status)
-            .map_err(|source| Error::decode(&object.key().to_string(), source))
-    };
-    let Some(change) = merge_diff(&value(before)?, &value(after)?) else {
-        return Ok(());
-    };
-    let mut patch = json!({ "status": change });
-    if patch["status"]
-        .get("conditions")
-        .is_some_and(Value::is_array)
-    {
-        patch["metadata"] = json!({ "resourceVersion": object.resource_version() });
-    }
-    runtime
-        .writer()
-        .merge_patch_status(resource, object.key(), &patch)
-        .await?;
-    Ok(())
 }
 
 #[cfg(test)]
