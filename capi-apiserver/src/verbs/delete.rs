@@ -274,6 +274,12 @@ pub(crate) fn begin(
     object::set_finalizers(&mut new, finalizers);
     builtin::prepare_delete(resource, &mut new);
     let grace = builtin::grace(resource, object, order.grace);
+    let known = object
+        .at(&["metadata", "deletionGracePeriodSeconds"])
+        .and_then(Value::as_i64);
+    if known.is_some_and(|known| known > grace) {
+        new.set_at(&["metadata", "deletionGracePeriodSeconds"], grace);
+    }
     let held = object::finalizers(&new).next().is_some()
         || grace > 0
         || builtin::outlives_finalizers(resource, &new);
