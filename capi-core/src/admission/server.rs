@@ -15,7 +15,6 @@ use crate::api::convert::{self, Conversion, ReferenceVersions};
 ///
 /// The definitions are all that the server serves, so that references in older versions name a
 /// version that is there.
-#[must_use]
 pub fn install(
     mut builder: Builder,
     definitions: Vec<Object>,

@@ -42,7 +42,7 @@ fn every_object_of_every_version_survives_the_way_to_the_other_and_back() {
     assert!(problems.is_empty(), "{problems}");
 }
 
-fn machine(version: &str, spec: Value) -> Value {
+fn machine(version: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": format!("{GROUP}/{version}"),
         "kind": "ProxmoxMachine",
@@ -55,7 +55,7 @@ fn machine(version: &str, spec: Value) -> Value {
 fn the_default_device_becomes_net0_and_a_target_the_only_allowed_node() {
     let older = machine(
         "v1alpha1",
-        json!({
+        &json!({
             "target": "pve2",
             "allowedNodes": ["pve1"],
             "network": {
@@ -94,7 +94,7 @@ fn a_device_that_is_removed_in_the_older_version_leaves_the_others_as_they_were(
         |name: &str, queues: i32| json!({ "name": name, "bridge": "vmbr0", "queues": queues });
     let hub = machine(
         "v1alpha2",
-        json!({ "network": { "zone": "a", "networkDevices": [device("net0", 1), device("net1", 2), device("net2", 3)] } }),
+        &json!({ "network": { "zone": "a", "networkDevices": [device("net0", 1), device("net1", 2), device("net2", 3)] } }),
     );
     let mut older = convert(&hub, "v1alpha1");
     older["spec"]["network"]["additionalDevices"]
@@ -110,7 +110,7 @@ fn a_device_that_is_removed_in_the_older_version_leaves_the_others_as_they_were(
 
 #[test]
 fn a_machine_without_network_gets_a_first_device_and_does_not_show_it_in_the_older_version() {
-    let older = machine("v1alpha1", json!({ "sourceNode": "pve1" }));
+    let older = machine("v1alpha1", &json!({ "sourceNode": "pve1" }));
     let hub = convert(&older, "v1alpha2");
     let device =
         json!({ "name": "net0", "bridge": "vmbr0", "defaultIPv4": true, "defaultIPv6": true });

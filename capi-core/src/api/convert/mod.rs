@@ -2,7 +2,7 @@
 //!
 //! A conversion is data: rules that move and rewrite fields, read in both directions. Around them
 //! stands one mechanism that loses nothing. What the older version cannot hold is kept in the
-//! annotation [`CONVERSION_DATA`](super::annotations::CONVERSION_DATA), as upstream does: on an
+//! annotation [`CONVERSION_DATA`], as upstream does: on an
 //! object in an older version the whole hub object (without metadata), on a hub object the fields
 //! that the older version had beyond it. On the way back both sides are merged: a field that was
 //! changed meanwhile is taken from the object, everything else from the annotation.
