@@ -7,3 +7,4 @@ mod ipam;
 mod lifecycle;
 mod sets;
 mod support;
+mod workers;
