@@ -366,12 +366,12 @@ mod properties {
     proptest! {
         #[test]
         fn no_text_makes_the_patcher_panic(text in fragment()) {
-            if let Ok(patch) = Patch::parse(text.trim_start_matches('\n')) {
-                if let Ok(patched) = base().patched(&patch) {
-                    let text = patched.to_yaml();
-                    let again = MachineConfig::load(text.expose_secret()).unwrap();
-                    prop_assert!(again == patched, "what is written is read again");
-                }
+            if let Ok(patch) = Patch::parse(text.trim_start_matches('\n'))
+                && let Ok(patched) = base().patched(&patch)
+            {
+                let text = patched.to_yaml();
+                let again = MachineConfig::load(text.expose_secret()).unwrap();
+                prop_assert!(again == patched, "what is written is read again");
             }
         }
 
