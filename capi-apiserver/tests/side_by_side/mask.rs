@@ -1,0 +1,54 @@
+//! Hides what must differ between two servers: identities, times, versions and addresses.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::Value;
+
+static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
+    [
+        (
+            r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+            "UID",
+        ),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r"https?://127\.0\.0\.1:\d+", "SERVER"),
+        (r#"("?resourceVersion\\?"?[:=] ?\\?"?)\d+"#, "${1}VERSION"),
+        (r#"("continue": ?")[^"]+"#, "${1}CONTINUE"),
+        (r"(?m)(^|[ \t])\d+(s|m|m\d+s)($|[ \t])", "${1}AGE${3}"),
+        (r"\b(generated-)[a-z0-9]{5}\b", "${1}XXXXX"),
+        (r"/tmp/[^ \n'\x22]+", "FILE"),
+        (r"(?m)^(I|W|E)\d{4} [\d:.]+ +\d+ ", "${1} "),
+        (r"[ \t]+(\n|$)", "$1"),
+    ]
+    .into_iter()
+    .map(|(pattern, with)| (Regex::new(pattern).unwrap(), with))
+    .collect()
+});
+
+/// Text with everything hidden that must differ. JSON is told with sorted members; several
+/// values in lines, as a watch has them, each by itself.
+pub(crate) fn mask(text: &str) -> String {
+    let text = if let Some(values) = values(text) {
+        values
+            .iter()
+            .map(|value| serde_json::to_string_pretty(value).unwrap())
+            .collect::<Vec<_>>()
+            .join("\n")
+    } else {
+        text.to_owned()
+    };
+    RULES.iter().fold(text, |text, (rule, with)| {
+        rule.replace_all(&text, *with).into_owned()
+    })
+}
+
+fn values(text: &str) -> Option<Vec<Value>> {
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
+    let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text)
+        .into_iter()
+        .collect();
+    values.ok()
+}
