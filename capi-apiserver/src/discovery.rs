@@ -195,7 +195,9 @@ fn storage_hash(resource: &Resource) -> String {
     use sha2::Digest;
     let name = format!(
         "{}/{}/{}",
-        resource.group, resource.storage_api_version, resource.names.kind
+        resource.group,
+        crate::registry::split_api_version(&resource.storage_api_version).1,
+        resource.names.kind
     );
     base64::engine::general_purpose::STANDARD.encode(&sha2::Sha256::digest(name)[..8])
 }

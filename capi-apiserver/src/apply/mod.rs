@@ -39,7 +39,7 @@ pub struct Write<'w> {
     pub api_version: &'w str,
     /// The subresource, empty for none.
     pub subresource: &'w str,
-    /// The time of the write: RFC 3339 in UTC, in whole seconds.
+    /// The time of the write: RFC 3339 in UTC, in whole seconds; empty to record none.
     pub now: &'w str,
     /// The schema of `api_version`.
     pub schema: &'w Schema,
@@ -152,7 +152,7 @@ pub fn update(live: Option<&Value<'_>>, new: &mut Value<'_>, write: &Write<'_>) 
             &without_managers
         }
         None => {
-            without_managers = Value::Object(crate::json::Object::new());
+            without_managers = nothing(write.schema);
             &without_managers
         }
     };
@@ -165,6 +165,11 @@ pub fn update(live: Option<&Value<'_>>, new: &mut Value<'_>, write: &Write<'_>) 
     }
 }
 
+/// An object in which nothing is set.
+fn nothing(schema: &Schema) -> Value<'static> {
+    schema.zero.as_deref().cloned().unwrap_or_else(|| Value::Object(crate::json::Object::new()))
+}
+
 fn update_entries<'v>(
     live: &'v Value<'v>,
     new: &'v Value<'v>,
@@ -175,7 +180,7 @@ fn update_entries<'v>(
     let kind = Type::Resource(write.schema);
     let reset = FieldSet::of_paths(write.reset);
     let mut comparison = typed::compare(kind, live, new).without(&reset);
-    if live.as_object().is_some_and(crate::json::Object::is_empty) {
+    if live.get("apiVersion").is_none() {
         // The type itself is not something that a creation adds.
         comparison = comparison.without(&FieldSet::of_paths(&[&["apiVersion"], &["kind"]]));
     }
@@ -196,7 +201,7 @@ fn update_entries<'v>(
             api_version: write.api_version.to_owned(),
             subresource: write.subresource.to_owned(),
         };
-        let now = Some(write.now.to_owned());
+        let now = (!write.now.is_empty()).then(|| write.now.to_owned());
         match entries.iter_mut().find(|entry| entry.manager.is(&me)) {
             Some(entry) => {
                 entry.fields = own.union(std::mem::take(&mut entry.fields));
@@ -407,7 +412,7 @@ fn apply_once<'a>(
     });
     bare.remove_at(&["metadata", "managedFields"]);
 
-    let nothing = Value::Object(crate::json::Object::new());
+    let nothing = nothing(write.schema);
     let mut entries = managed::read(stored);
     if entries.is_empty() && live.is_some() {
         entries = update_entries(&nothing, &bare, entries, write, "before-first-apply");

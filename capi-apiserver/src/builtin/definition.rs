@@ -27,7 +27,7 @@ pub(crate) fn default(definition: &mut Value<'_>) {
 
 pub(crate) fn prepare_create(definition: &mut Value<'_>) {
     let stored = stored_version(definition).unwrap_or_default();
-    definition.set_at(&["status", "conditions"], Vec::new());
+    definition.set_at(&["status", "conditions"], Value::Null);
     definition.set_at(&["status", "acceptedNames", "plural"], "");
     definition.set_at(&["status", "acceptedNames", "kind"], "");
     definition.set_at(&["status", "storedVersions"], vec![Value::from(stored)]);

@@ -2,18 +2,24 @@
 
 use serde_json::{Value, json};
 
-use crate::{reply::Reply, server::Call, status::Status, verbs::shape};
+use crate::{
+    reply::Reply,
+    server::Call,
+    status::Status,
+    verbs::{fields, shape},
+};
 
 pub(crate) fn create(call: &Call<'_>) -> Result<Reply, Status> {
     let (mut body, _) = shape::decode(call.kind(), &call.request.content_type, &call.request.body)?;
     shape::check_type(call, &mut body)?;
+    fields::track(call, &mut body, None, fields::Writer::Update);
     let mut review: Value = serde_json::from_slice(&body.to_vec())
         .map_err(|error| Status::bad_request(error.to_string()))?;
     let user = &call.request.user;
     let user_info = json!({"username": user.name, "groups": user.groups});
     review["status"] = match call.kind() {
         "SelfSubjectAccessReview" | "SubjectAccessReview" => {
-            json!({"allowed": true, "reason": "authenticated"})
+            json!({"allowed": true})
         }
         "SelfSubjectRulesReview" => json!({
             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],

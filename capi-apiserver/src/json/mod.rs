@@ -381,6 +381,14 @@ impl<'a> Value<'a> {
         write::value(self, out);
     }
 
+    /// The value as compact JSON with members in the order of their names.
+    #[must_use]
+    pub fn to_sorted_string(&self) -> String {
+        let mut out = Vec::with_capacity(256);
+        write::sorted(self, &mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
     /// The value as compact JSON.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {

@@ -61,3 +61,32 @@ pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(&bytes[plain..]);
     out.push(b'"');
 }
+
+/// Writes members in the order of their names.
+pub(super) fn sorted(value: &Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Array(items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                sorted(item, out);
+            }
+            out.push(b']');
+        }
+        Value::Object(object) => {
+            out.push(b'{');
+            for (index, (name, member)) in object.sorted().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                string(name, out);
+                out.push(b':');
+                sorted(member, out);
+            }
+            out.push(b'}');
+        }
+        scalar => self::value(scalar, out),
+    }
+}

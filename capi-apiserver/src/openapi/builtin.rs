@@ -64,7 +64,37 @@ fn is_kind(definition: &Value<'_>, group: &str, version: &str, kind: &str) -> bo
 #[must_use]
 pub fn schema(group: &str, version: &str, kind: &str) -> Option<Schema> {
     let name = name_of(group, version, kind)?;
-    Schema::read(&resolved(&reference(name))).ok()
+    let mut schema = Schema::read(&resolved(&reference(name))).ok()?;
+    schema.zero = zero(group, kind).map(Box::new);
+    Some(schema)
+}
+
+/// What the types of the real server write for an object in which nothing is set. Nobody is the
+/// manager of these fields until they change.
+fn zero(group: &str, kind: &str) -> Option<Value<'static>> {
+    let text: &'static str = match (group, kind) {
+        ("", "Namespace") => r#"{"spec":{},"status":{}}"#,
+        ("", "Node") => {
+            r#"{"spec":{},"status":{"daemonEndpoints":{"kubeletEndpoint":{"Port":0}},"nodeInfo":{"machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeletVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""}}}"#
+        }
+        ("", "Pod") => r#"{"spec":{"containers":null},"status":{}}"#,
+        ("", "Event") => {
+            r#"{"involvedObject":{},"source":{},"firstTimestamp":null,"lastTimestamp":null,"eventTime":null,"reportingComponent":"","reportingInstance":""}"#
+        }
+        ("events.k8s.io", "Event") => {
+            r#"{"eventTime":null,"regarding":{},"deprecatedSource":{},"deprecatedFirstTimestamp":null,"deprecatedLastTimestamp":null}"#
+        }
+        ("coordination.k8s.io", "Lease") => r#"{"spec":{}}"#,
+        ("policy", "PodDisruptionBudget") => {
+            r#"{"spec":{},"status":{"disruptionsAllowed":0,"currentHealthy":0,"desiredHealthy":0,"expectedPods":0}}"#
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            r#"{"spec":{"group":"","names":{"plural":"","kind":""},"scope":"","versions":null},"status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":null}}"#
+        }
+        ("authorization.k8s.io", _) => r#"{"spec":{},"status":{"allowed":false}}"#,
+        _ => return None,
+    };
+    parse(text.as_bytes()).ok().map(|document| document.value)
 }
 
 /// A schema with everything that it refers to in place. The definitions do not refer to

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Path;
-use crate::json::{Value, write_string};
+use crate::json::Value;
 
 /// The class of a field's fault; it is the reason of a cause in a `Status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,35 +255,5 @@ fn spell(value: &Value<'_>) -> String {
     if let Value::String(text) = value {
         return quote(text);
     }
-    let mut out = Vec::new();
-    write_sorted(value, &mut out);
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn write_sorted(value: &Value<'_>, out: &mut Vec<u8>) {
-    match value {
-        Value::Array(items) => {
-            out.push(b'[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_sorted(item, out);
-            }
-            out.push(b']');
-        }
-        Value::Object(object) => {
-            out.push(b'{');
-            for (index, (name, member)) in object.sorted().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                write_string(name, out);
-                out.push(b':');
-                write_sorted(member, out);
-            }
-            out.push(b'}');
-        }
-        scalar => scalar.write_to(out),
-    }
+    value.to_sorted_string()
 }

@@ -117,6 +117,8 @@ pub struct Schema {
     pub(crate) items: Option<Box<Schema>>,
     pub(crate) default: Option<Value<'static>>,
     pub(crate) list_type: Option<ListType>,
+    /// What an object of a built-in kind holds before anything is set, for field management.
+    pub(crate) zero: Option<Box<Value<'static>>>,
     pub(crate) merge_strategy: Option<Box<MergeStrategy>>,
     pub(crate) checks: Option<Box<Checks>>,
     pub(crate) rules: Vec<rules::Rule>,

@@ -165,6 +165,7 @@ fn read(source: &Value<'_>, path: &Path<'_>) -> Result<Schema> {
             .filter(|default| !default.is_null())
             .map(|default| default.clone().into_owned()),
         list_type,
+        zero: None,
         merge_strategy: read_merge_strategy(source, path)?,
         checks: read_checks(source, kind, path)?,
         rules: read_rules(source, path)?,

@@ -97,6 +97,28 @@ pub(crate) fn fit_path(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), St
     Ok(())
 }
 
+/// Members of metadata that a client tries to change although it cannot. The real server looks
+/// twice.
+pub(crate) fn immutable(new: &Value<'_>, old: &Value<'_>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        let (given, kept) = (new.at(&["metadata", field]), old.at(&["metadata", field]));
+        // The server fills in what a client leaves out, and keeps a deletion that has begun.
+        let Some(given) = given.filter(|given| Some(*given) != kept) else { continue };
+        if field != "uid" && kept.is_some() {
+            continue;
+        }
+        let shown = given.as_str().map_or_else(|| given.to_string(), crate::schema::quote);
+        let cause = Cause::new(
+            "FieldValueInvalid",
+            format!("metadata.{field}"),
+            format!("Invalid value: {shown}: field is immutable"),
+        );
+        causes.extend([cause.clone(), cause]);
+    }
+    causes
+}
+
 /// Faults of metadata.
 pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'_>>) -> Vec<Cause> {
     let mut causes = Vec::new();
@@ -120,9 +142,13 @@ pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'
     if changed("ownerReferences") {
         owner_references(metadata, &mut causes);
     }
+    // The real server looks at these three times when an object changes.
+    let repeated = if old.is_some() { causes.clone() } else { Vec::new() };
     if changed("finalizers") {
         finalizers(metadata, before, &mut causes);
     }
+    causes.extend(repeated.clone());
+    causes.extend(repeated);
     causes
 }
 
@@ -207,8 +233,8 @@ fn owner_references(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
         .get("ownerReferences")
         .and_then(Value::as_array)
         .unwrap_or_default();
-    let mut controllers = 0;
-    for (index, reference) in references.iter().enumerate() {
+    let mut controller: Option<String> = None;
+    for reference in references {
         let text = |field: &str| {
             reference
                 .get(field)
@@ -216,30 +242,50 @@ fn owner_references(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
                 .unwrap_or_default()
         };
         for (field, what) in [
-            ("apiVersion", "version"),
-            ("kind", "kind"),
-            ("name", "name"),
-            ("uid", "uid"),
+            ("apiVersion", "version "),
+            ("kind", ""),
+            ("name", ""),
+            ("uid", ""),
         ] {
             if text(field).is_empty() {
                 causes.push(Cause::new(
                     "FieldValueInvalid",
-                    format!("metadata.ownerReferences[{index}].{field}"),
-                    format!("Invalid value: \"\": {what} must not be empty"),
+                    format!("metadata.ownerReferences.{field}"),
+                    format!("Invalid value: \"\": {what}must not be empty"),
                 ));
             }
         }
-        if reference.get("controller").and_then(Value::as_bool) == Some(true) {
-            controllers += 1;
+        if reference.get("controller").and_then(Value::as_bool) != Some(true) {
+            continue;
+        }
+        let name = format!("{}/{}", text("kind"), text("name"));
+        if let Some(first) = &controller {
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                "metadata.ownerReferences",
+                format!(
+                    "Invalid value: {}: Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}",
+                    shown(references)
+                ),
+            ));
+        } else {
+            controller = Some(name);
         }
     }
-    if controllers > 1 {
-        causes.push(Cause::new(
-            "FieldValueInvalid",
-            "metadata.ownerReferences",
-            "Invalid value: \"\": Only one reference can have Controller set to true. Found \"true\" in more than one reference",
-        ));
-    }
+}
+
+/// References as the real server shows them: members in the order of its type.
+fn shown(references: &[Value<'_>]) -> Value<'static> {
+    let ordered = references.iter().map(|reference| {
+        let mut object = Object::new();
+        for field in ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"] {
+            if let Some(value) = reference.get(field) {
+                object.insert(field, value.clone().into_owned());
+            }
+        }
+        Value::Object(object)
+    });
+    Value::Array(ordered.collect())
 }
 
 fn finalizers(metadata: &Object<'_>, before: Option<&Object<'_>>, causes: &mut Vec<Cause>) {

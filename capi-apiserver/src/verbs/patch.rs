@@ -14,7 +14,6 @@ pub(crate) const JSON_PATCH: &str = "application/json-patch+json";
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(crate) const STRATEGIC_MERGE_PATCH: &str = "application/strategic-merge-patch+json";
 pub(crate) const APPLY_YAML: &str = "application/apply-patch+yaml";
-pub(crate) const APPLY_CBOR: &str = "application/apply-patch+cbor";
 
 pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
     let media_type = shape::media_type(&call.request.content_type);
@@ -28,13 +27,7 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
         return Err(Status::unsupported_media_type(if custom {
             &[JSON_PATCH, MERGE_PATCH, APPLY_YAML]
         } else {
-            &[
-                JSON_PATCH,
-                MERGE_PATCH,
-                STRATEGIC_MERGE_PATCH,
-                APPLY_YAML,
-                APPLY_CBOR,
-            ]
+            &[JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, APPLY_YAML]
         }));
     }
     if call.options.force {
@@ -61,7 +54,10 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
     let mut new = old.clone();
     let duplicates = apply_patch(call, &mut new)?;
     let name = crate::object::name(&new).to_owned();
-    shape::check_type(call, &mut new)?;
+    if call.resource.is_custom() {
+        check_patched(call, &new)?;
+    }
+    shape::check_type(call, &mut new).map_err(|status| unfit(call, &old, &status))?;
     if name != call.path.name {
         return Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
@@ -69,7 +65,8 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
         )));
     }
     super::metadata::fit_path(call, &mut new)?;
-    let warnings = shape::prune_and_default(call, &mut new, &duplicates)?;
+    let warnings = shape::prune_and_default(call, &mut new, &duplicates)
+        .map_err(|status| unfit(call, &old, &status))?;
     update::change(
         call,
         &key,
@@ -79,6 +76,37 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
         warnings,
         fields::Writer::Update,
     )
+}
+
+/// A patch may not make an object of another type.
+fn check_patched(call: &Call<'_>, new: &Value<'_>) -> Result<(), Status> {
+    let text = |name: &str| new.get(name).and_then(Value::as_str).unwrap_or_default();
+    let mut causes = Vec::new();
+    for (field, expected) in [("apiVersion", call.version().api_version.as_str()), ("kind", call.kind())] {
+        let given = text(field);
+        if !given.is_empty() && given != expected {
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                field,
+                format!("Invalid value: \"{given}\": must be {expected}"),
+            ));
+        }
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(call.group(), text("kind"), &call.path.name, causes))
+}
+
+/// What upstream says when a patched object cannot be decoded: it shows all of it.
+fn unfit(call: &Call<'_>, old: &Value<'_>, why: &Status) -> Status {
+    let mut new = old.clone();
+    if let Err(status) = apply_patch(call, &mut new) {
+        return status;
+    }
+    let shown = crate::schema::quote(&new.to_sorted_string());
+    let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {}", why.message()));
+    Status::invalid("", "", "", vec![cause])
 }
 
 /// Server-side apply: creates the object when it is not there.
@@ -178,6 +206,8 @@ pub(crate) fn refused(error: patches::PatchError) -> Status {
         patches::PatchError::TooLarge(message) => {
             Status::new(413, "RequestEntityTooLarge", message)
         }
-        patches::PatchError::DoesNotApply => Status::new(422, "Invalid", error.to_string()),
+        patches::PatchError::DoesNotApply => {
+            Status::new(422, "Invalid", error.to_string()).with_details(crate::status::Details::default())
+        }
     }
 }

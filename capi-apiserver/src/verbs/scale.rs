@@ -191,7 +191,6 @@ fn patched(call: &Call<'_>, view: Value<'static>) -> Result<Value<'static>, Stat
                 super::patch::JSON_PATCH,
                 super::patch::MERGE_PATCH,
                 super::patch::APPLY_YAML,
-                super::patch::APPLY_CBOR,
             ]));
         }
     }

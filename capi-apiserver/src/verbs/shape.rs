@@ -46,7 +46,6 @@ pub(crate) fn decode<'b>(
             "application/json",
             "application/yaml",
             protobuf::MEDIA_TYPE,
-            "application/cbor",
         ])),
     }
 }
@@ -194,10 +193,10 @@ pub(crate) fn check_configuration(call: &Call<'_>, patch: &mut Value<'_>) -> Res
             "Object 'Kind' is missing in the body of the request",
         ));
     }
-    if kind != call.kind() {
+    if kind != call.kind() || text("apiVersion") != call.version().api_version {
         return Err(Status::bad_request(format!(
-            "{kind} cannot be handled as a {}: the kind of the configuration is not that of the URL",
-            call.kind()
+            "invalid object type: {}, Kind={kind}",
+            text("apiVersion")
         )));
     }
     if !matches!(members.get("metadata"), Some(Value::Object(_))) {
@@ -329,7 +328,17 @@ pub(crate) fn validate(
     object: &Value<'_>,
     old: Option<&Value<'_>>,
 ) -> Result<(), Status> {
-    let mut causes = super::metadata::validate(call, object, old);
+    validate_with(call, object, old, Vec::new())
+}
+
+/// Validates like [`validate`], and has something to say already.
+pub(crate) fn validate_with(
+    call: &Call<'_>,
+    object: &Value<'_>,
+    old: Option<&Value<'_>>,
+    mut causes: Vec<Cause>,
+) -> Result<(), Status> {
+    causes.extend(super::metadata::validate(call, object, old));
     let schema = &call.version().schema;
     let errors = match old {
         Some(old) => schema.validate_update(object, old),

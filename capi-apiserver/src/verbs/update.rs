@@ -42,7 +42,7 @@ pub(crate) fn put(call: &Call<'_>) -> Result<Reply, Status> {
         );
         return Err(Status::invalid(
             call.group(),
-            call.kind(),
+            call.plural(),
             &call.path.name,
             vec![cause],
         ));
@@ -75,13 +75,14 @@ pub(crate) fn change(
     writer: fields::Writer,
 ) -> Result<Reply, Status> {
     preconditions(call, stored, old, &new)?;
+    let fixed = metadata::immutable(&new, old);
     keep_identity(old, &mut new);
     let status_only = call.path.subresource == "status";
     keep_part(call, old, &mut new, status_only);
     builtin::prepare_update(call, &mut new, old);
     shape::mutate(call, Operation::Update, &mut new, Some(old))?;
     count_generation(call, old, &mut new);
-    shape::validate(call, &new, Some(old))?;
+    shape::validate_with(call, &new, Some(old), fixed)?;
     shape::admit(call, Operation::Update, &new, Some(old))?;
     fields::track(call, &mut new, Some(old), writer);
     if fields::same(old, &new) {
@@ -91,8 +92,9 @@ pub(crate) fn change(
         && object::finalizers(&new).next().is_none()
         && !builtin::outlives_finalizers(&call.resource, &new)
     {
-        let bytes = commit::remove(call, key, stored, &new)?;
-        return commit::answer(call, 200, bytes, warnings);
+        // Watchers see the object as it was; the client gets it as it would have been.
+        commit::remove(call, key, stored, old)?;
+        return commit::answer(call, 200, new.to_vec().into(), warnings);
     }
     let write = commit::Write {
         key,
@@ -111,7 +113,7 @@ fn preconditions(
     new: &Value<'_>,
 ) -> Result<(), Status> {
     let (uid, current) = (object::uid(new), object::uid(old));
-    if !uid.is_empty() && uid != current {
+    if call.request.method == http::Method::PUT && !uid.is_empty() && uid != current {
         return Err(Status::conflict(
             call.group(),
             call.plural(),

@@ -13,7 +13,7 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         ),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"https?://127\.0\.0\.1:\d+", "SERVER"),
-        (r#"("?resourceVersion\\?"?[:=] ?\\?"?)\d+"#, "${1}VERSION"),
+        (r#"("?resourceVersion\\*"?[:=] ?\\*"?)\d+"#, "${1}VERSION"),
         (r#"("continue": ?")[^"]+"#, "${1}CONTINUE"),
         (r"(?m)(^|[ \t])\d+(s|m|m\d+s)($|[ \t])", "${1}AGE${3}"),
         (r"\b(generated-)[a-z0-9]{5}\b", "${1}XXXXX"),
@@ -38,9 +38,48 @@ pub(crate) fn mask(text: &str) -> String {
     } else {
         text.to_owned()
     };
+    let text = sorted_faults(&text);
     RULES.iter().fold(text, |text, (rule, with)| {
         rule.replace_all(&text, *with).into_owned()
     })
+}
+
+/// The real server tells the faults of an object in the order of a Go map, which is any.
+fn sorted_faults(text: &str) -> String {
+    static FAULT: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"^(<nil>|[\w.\[\]/-]+): (Invalid|Required|Unsupported|Duplicate) value|: (Too long|Too many|Forbidden)").unwrap()
+    });
+    let mut out = Vec::new();
+    for line in text.lines() {
+        let sorted = line.split_once(" is invalid: [").and_then(|(before, list)| {
+            let (list, after) = list.rsplit_once(']')?;
+            let mut faults: Vec<String> = Vec::new();
+            for part in list.split(", ") {
+                match faults.last_mut() {
+                    Some(last) if !FAULT.is_match(part) => {
+                        last.push_str(", ");
+                        last.push_str(part);
+                    }
+                    _ => faults.push(part.to_owned()),
+                }
+            }
+            faults.sort();
+            Some(format!("{before} is invalid: [{}]{after}", faults.join(", ")))
+        });
+        out.push(sorted.unwrap_or_else(|| line.to_owned()));
+    }
+    out.join("\n")
+}
+
+fn sort_causes(value: &mut Value) {
+    match value {
+        Value::Object(object) => object.iter_mut().for_each(|(name, member)| match (name.as_str(), member) {
+            ("causes", Value::Array(causes)) => causes.sort_by_key(ToString::to_string),
+            (_, member) => sort_causes(member),
+        }),
+        Value::Array(items) => items.iter_mut().for_each(sort_causes),
+        _ => {}
+    }
 }
 
 fn values(text: &str) -> Option<Vec<Value>> {

@@ -133,7 +133,7 @@ pub(crate) async fn run(client: Client, d: &Definition) -> Transcript {
     a.ask("put without a version", Method::PUT, &one, JSON, bare.clone()).await;
     bare["metadata"]["name"] = json!("other");
     a.ask("put with another name", Method::PUT, &one, JSON, bare).await;
-    a.ask("a method that is not allowed", Method::POST, &one, JSON, json!({})).await;
+    a.ask("a method that is not allowed", Method::PATCH, &path, MERGE, json!({})).await;
     a.ask("delete a collection of nothing", Method::DELETE, &format!("{path}?labelSelector=none=1"), JSON, Value::Null).await;
     a.ask("delete with finalizers", Method::POST, &path, JSON, {
         let mut object = d.object("held", d.least());
