@@ -213,6 +213,7 @@ impl Definition {
     }
 
     /// An object with a spec.
+    #[allow(clippy::needless_pass_by_value, reason = "specs are made in place")]
     pub(crate) fn object(&self, name: &str, spec: Value) -> Value {
         json!({"apiVersion": self.api_version(), "kind": self.kind, "metadata": {"name": name}, "spec": spec})
     }

@@ -51,21 +51,26 @@ fn sorted_faults(text: &str) -> String {
     });
     let mut out = Vec::new();
     for line in text.lines() {
-        let sorted = line.split_once(" is invalid: [").and_then(|(before, list)| {
-            let (list, after) = list.rsplit_once(']')?;
-            let mut faults: Vec<String> = Vec::new();
-            for part in list.split(", ") {
-                match faults.last_mut() {
-                    Some(last) if !FAULT.is_match(part) => {
-                        last.push_str(", ");
-                        last.push_str(part);
+        let sorted = line
+            .split_once(" is invalid: [")
+            .and_then(|(before, list)| {
+                let (list, after) = list.rsplit_once(']')?;
+                let mut faults: Vec<String> = Vec::new();
+                for part in list.split(", ") {
+                    match faults.last_mut() {
+                        Some(last) if !FAULT.is_match(part) => {
+                            last.push_str(", ");
+                            last.push_str(part);
+                        }
+                        _ => faults.push(part.to_owned()),
                     }
-                    _ => faults.push(part.to_owned()),
                 }
-            }
-            faults.sort();
-            Some(format!("{before} is invalid: [{}]{after}", faults.join(", ")))
-        });
+                faults.sort();
+                Some(format!(
+                    "{before} is invalid: [{}]{after}",
+                    faults.join(", ")
+                ))
+            });
         out.push(sorted.unwrap_or_else(|| line.to_owned()));
     }
     out.join("\n")
@@ -73,10 +78,14 @@ fn sorted_faults(text: &str) -> String {
 
 fn sort_causes(value: &mut Value) {
     match value {
-        Value::Object(object) => object.iter_mut().for_each(|(name, member)| match (name.as_str(), member) {
-            ("causes", Value::Array(causes)) => causes.sort_by_key(ToString::to_string),
-            (_, member) => sort_causes(member),
-        }),
+        Value::Object(object) => {
+            object
+                .iter_mut()
+                .for_each(|(name, member)| match (name.as_str(), member) {
+                    ("causes", Value::Array(causes)) => causes.sort_by_key(ToString::to_string),
+                    (_, member) => sort_causes(member),
+                })
+        }
         Value::Array(items) => items.iter_mut().for_each(sort_causes),
         _ => {}
     }
@@ -89,5 +98,7 @@ fn values(text: &str) -> Option<Vec<Value>> {
     let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(text)
         .into_iter()
         .collect();
-    values.ok()
+    let mut values = values.ok()?;
+    values.iter_mut().for_each(sort_causes);
+    Some(values)
 }
