@@ -59,7 +59,10 @@ impl LabelSelector {
         parser
             .selector()
             .map(Self)
-            .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))
+            .map_err(|why| Status::bad_request(match why.to_string() {
+                why if why.starts_with("found ") => why,
+                why => format!("unable to parse requirement: {why}"),
+            }))
     }
 
     /// From a `metav1.LabelSelector`: `None` if it is malformed.

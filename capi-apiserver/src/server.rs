@@ -204,6 +204,9 @@ impl Server {
             ("PUT", true) => self.write(|| verbs::update::put(call)),
             ("PATCH", true) => self.write(|| verbs::patch::patch(call)),
             ("DELETE", true) => self.write(|| verbs::delete::delete(call)),
+            ("PUT" | "PATCH", false) if call.resource.is_custom() => {
+                Err(Status::bad_request("name must be provided"))
+            }
             ("DELETE", false) => self.write(|| verbs::delete::delete_collection(call)),
             _ => Err(Status::method_not_allowed()),
         }

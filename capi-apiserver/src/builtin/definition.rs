@@ -120,20 +120,46 @@ pub(crate) fn validate(
         .filter(|version| version.get("storage").and_then(Value::as_bool) == Some(true))
         .count();
     if stored != 1 {
+        let shown: Vec<String> = versions.iter().map(shown).collect();
         causes.push(Cause::new(
             "FieldValueInvalid",
             "spec.versions",
-            "Invalid value: \"array\": must have exactly one version marked as storage version",
+            format!(
+                "Invalid value: [{}]: must have exactly one version marked as storage version",
+                shown.join(",")
+            ),
         ));
+        if stored == 0 && old.is_none() {
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                "status.storedVersions",
+                "Invalid value: null: must have at least one stored version",
+            ));
+        }
     }
     for (index, version) in versions.iter().enumerate() {
-        if version.at(&["schema", "openAPIV3Schema"]).is_none() {
+        let Some(schema) = version.at(&["schema", "openAPIV3Schema"]) else {
             causes.push(Cause::new(
                 "FieldValueRequired",
                 format!("spec.versions[{index}].schema.openAPIV3Schema"),
                 "Required value: schemas are required",
             ));
+            continue;
+        };
+        // Where a schema is the same in all versions, the real server speaks of one.
+        let is_common = versions
+            .iter()
+            .all(|other| other.at(&["schema", "openAPIV3Schema"]) == Some(schema));
+        if is_common && index > 0 {
+            continue;
         }
+        let path = if is_common {
+            "spec.validation.openAPIV3Schema".to_owned()
+        } else {
+            format!("spec.versions[{index}].schema.openAPIV3Schema")
+        };
+        let faults = crate::schema::check_structural(schema, &crate::schema::Path::new(&path));
+        causes.extend(faults.into_iter().map(crate::verbs::shape::cause));
     }
     if causes.is_empty()
         && let Err((field, why)) = custom::resource(definition, &*call.server.store)
@@ -145,6 +171,19 @@ pub(crate) fn validate(
         ));
     }
     causes
+}
+
+/// A version as the real server shows it: in the members of its internal type.
+fn shown(version: &Value<'_>) -> String {
+    let text = |name: &str| version.get(name).and_then(Value::as_str).unwrap_or_default();
+    let flag = |name: &str| version.get(name).and_then(Value::as_bool) == Some(true);
+    format!(
+        "{{\"Name\":\"{}\",\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}",
+        text("name"),
+        flag("served"),
+        flag("storage"),
+        flag("deprecated"),
+    )
 }
 
 /// Draws the consequences of a definition that was written or removed: what is served, conditions,

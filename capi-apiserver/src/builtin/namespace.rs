@@ -73,8 +73,7 @@ pub(crate) fn is_held(namespace: &Value<'_>) -> bool {
 }
 
 /// Creating something in a namespace that is about to go.
-pub(crate) fn terminating(call: &Call<'_>, namespace: &str) -> Status {
-    let name = call.path.name.as_str();
+pub(crate) fn terminating(call: &Call<'_>, namespace: &str, name: &str) -> Status {
     let why = format!(
         "unable to create new content in namespace {namespace} because it is being terminated"
     );

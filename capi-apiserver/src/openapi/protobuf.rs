@@ -4,8 +4,9 @@
 
 use crate::json::{Object, Value};
 
-/// The media type of the encoding.
-pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The media type of the encoding, as answers name it. Clients ask for it with an `@` before
+/// `v1.0`, which is not allowed there.
+pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Encodes a document of version 2.
 #[must_use]

@@ -103,7 +103,7 @@ impl Options {
                                     "FieldValueNotSupported",
                                     "fieldValidation",
                                     format!(
-                                        "Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                                        "Unsupported value: {other:?}: supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
                                     ),
                                 )],
                             ));
@@ -123,7 +123,7 @@ impl Options {
                                     "FieldValueNotSupported",
                                     "dryRun",
                                     format!(
-                                        "Unsupported value: {other:?}: supported values: \"All\""
+                                        "Unsupported value: [{other:?}]: supported values: \"All\""
                                     ),
                                 )],
                             ));

@@ -13,6 +13,7 @@ mod path;
 mod prune;
 mod read;
 mod rules;
+mod structural;
 mod validate;
 
 use regex::Regex;
@@ -20,6 +21,7 @@ use regex::Regex;
 pub use error::{FieldError, FieldErrorKind, FieldErrors, quote};
 pub use path::Path;
 pub use read::SchemaError;
+pub use structural::check_structural;
 
 use crate::json::{Number, Value};
 

@@ -29,6 +29,10 @@ impl Schema {
         match value {
             Value::Object(object) => object.retain(|name, member| {
                 if (root || self.embedded_resource) && TYPE_AND_METADATA.contains(&name) {
+                    if name == "metadata" {
+                        let metadata = crate::openapi::builtin::object_meta();
+                        metadata.prune_at(member, false, &path.field(name), unknown);
+                    }
                     return true;
                 }
                 let here = path.field(name);

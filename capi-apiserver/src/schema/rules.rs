@@ -47,6 +47,15 @@ impl Rule {
         }
     }
 
+    /// Which member of the rule does not compile, and why.
+    pub(crate) fn problem(&self) -> Option<(&'static str, String)> {
+        if let Err(problem) = &self.program {
+            return Some(("rule", problem.clone()));
+        }
+        let text = self.source.message_expression.as_deref()?;
+        Program::compile(text).err().map(|error| ("messageExpression", error.to_string()))
+    }
+
     fn words(&self) -> &str {
         self.source
             .message

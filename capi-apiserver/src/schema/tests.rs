@@ -29,7 +29,7 @@ fn unknown_members_are_removed_and_reported_sorted() {
                 "embedded":{"type":"object","x-kubernetes-embedded-resource":true}}}}}"#,
     );
     let mut object = read(
-        r#"{"apiVersion":"a/v1","kind":"K","metadata":{"anything":1},"other":1,"spec":{"zz":1,"known":"k",
+        r#"{"apiVersion":"a/v1","kind":"K","metadata":{"name":"x","anything":1},"other":1,"spec":{"zz":1,"known":"k",
             "list":[{"a":1,"b":2}],"free":{"any":{"thing":1},"strict":{"gone":1}},"map":{"k":{"x":"","y":1}},
             "embedded":{"apiVersion":"v1","kind":"Pod","metadata":{},"spec":{}}}}"#,
     );
@@ -37,6 +37,7 @@ fn unknown_members_are_removed_and_reported_sorted() {
     assert_eq!(
         unknown,
         [
+            "metadata.anything",
             "other",
             "spec.embedded.spec",
             "spec.free.strict.gone",
@@ -46,7 +47,7 @@ fn unknown_members_are_removed_and_reported_sorted() {
         ]
     );
     let expected = read(
-        r#"{"apiVersion":"a/v1","kind":"K","metadata":{"anything":1},"spec":{"known":"k","list":[{"a":1}],
+        r#"{"apiVersion":"a/v1","kind":"K","metadata":{"name":"x"},"spec":{"known":"k","list":[{"a":1}],
             "free":{"any":{"thing":1},"strict":{}},"map":{"k":{"x":""}},
             "embedded":{"apiVersion":"v1","kind":"Pod","metadata":{}}}}"#,
     );

@@ -45,18 +45,43 @@ impl Schema {
         let mut outcome = Outcome::default();
         self.check(path, value, old, &mut outcome);
         let mut errors = outcome.errors;
-        let mut repeated = Vec::new();
-        self.unique_lists(value, path, &mut repeated);
-        if !repeated.is_empty() {
-            let mut before = Vec::new();
-            if let Some(old) = old {
-                self.unique_lists(old, path, &mut before);
-            }
-            if before.is_empty() {
-                errors.extend(repeated);
+        errors.extend(self.repeated_in_lists(path, value, old));
+        errors
+    }
+
+    /// Validates a change of the status alone. The real server tells the paths in these messages
+    /// from the status on.
+    #[must_use]
+    pub fn validate_status(&self, object: &Value<'_>, old: &Value<'_>) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        if let (Some(schema), Some(status)) = (self.property("status"), object.get("status")) {
+            let mut outcome = Outcome::default();
+            schema.check(&Path::ROOT, status, old.get("status"), &mut outcome);
+            errors = outcome.errors;
+            for error in &mut errors {
+                error.field = match error.field.as_str() {
+                    "<nil>" => "status".to_owned(),
+                    below => format!("status.{below}"),
+                };
             }
         }
+        errors.extend(self.repeated_in_lists(&Path::ROOT, object, Some(old)));
         errors
+    }
+
+    fn repeated_in_lists(&self, path: &Path<'_>, value: &Value<'_>, old: Option<&Value<'_>>) -> Vec<FieldError> {
+        let mut repeated = Vec::new();
+        self.unique_lists(value, path, &mut repeated);
+        if let Some(old) = old
+            && !repeated.is_empty()
+        {
+            let mut before = Vec::new();
+            self.unique_lists(old, path, &mut before);
+            if !before.is_empty() {
+                repeated.clear();
+            }
+        }
+        repeated
     }
 
     fn check(

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 pub(crate) use json_path::JsonPath;
 
-use crate::json::{Go, Number, Object, Value};
+use crate::json::{Number, Object, Value};
 
 /// A column of a table.
 #[derive(Debug, Clone)]
@@ -107,7 +107,8 @@ impl Column {
         };
         match (self.kind.as_str(), value) {
             (_, Value::Null) => Value::Null,
-            ("string", value) => Value::from(Go(value).to_string()),
+            ("string", Value::String(text)) => Value::from(text.as_ref().to_owned()),
+            ("string", value) => Value::from(value.to_sorted_string()),
             ("integer", Value::Number(number)) =>
             {
                 #[allow(clippy::cast_possible_truncation, reason = "upstream truncates")]
@@ -245,7 +246,7 @@ mod tests {
         let now = "2024-01-01T00:01:00Z".parse().unwrap();
         assert_eq!(
             columns.cells(&object, now),
-            read(r#"["x","Up",3,"True","60s","map[a:[y] b:1]",null,null]"#)
+            read(r#"["x","Up",3,"True","60s","{\"a\":[\"y\"],\"b\":1}",null,null]"#)
         );
         let definitions = columns.definitions();
         let last = definitions.as_array().unwrap().last().unwrap().clone();

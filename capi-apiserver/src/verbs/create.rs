@@ -44,9 +44,11 @@ pub(crate) fn insert(
     prepare(call, &mut object);
     builtin::prepare_create(call, &mut object);
     shape::mutate(call, Operation::Create, &mut object, None)?;
-    check_namespace(call)?;
+    check_namespace(call, object::name(&object))?;
     shape::validate(call, &object, None)?;
     shape::admit(call, Operation::Create, &object, None)?;
+    let mut warnings = warnings;
+    warnings.extend(metadata::finalizer_warnings(call, &object, None));
     let key = call
         .resource
         .key(&call.path.namespace, object::name(&object));
@@ -121,7 +123,7 @@ fn set(metadata: &mut Object<'_>, call: &Call<'_>) {
 }
 
 /// A namespace must be there and not about to go.
-fn check_namespace(call: &Call<'_>) -> Result<(), Status> {
+fn check_namespace(call: &Call<'_>, name: &str) -> Result<(), Status> {
     if !call.resource.namespaced {
         return Ok(());
     }
@@ -133,7 +135,7 @@ fn check_namespace(call: &Call<'_>) -> Result<(), Status> {
         return Err(Status::not_found("", "namespaces", namespace));
     };
     if crate::peek::at(&stored.bytes, &["metadata", "deletionTimestamp"]).is_some() {
-        return Err(builtin::namespace::terminating(call, namespace));
+        return Err(builtin::namespace::terminating(call, namespace, name));
     }
     Ok(())
 }

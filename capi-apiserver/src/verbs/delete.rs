@@ -185,7 +185,7 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Status> {
                     "FieldValueNotSupported",
                     "propagationPolicy",
                     format!(
-                        "Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
+                        "Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
                     ),
                 )],
             ));
@@ -206,7 +206,7 @@ fn one(
     let conflict = |why: String| {
         Err(Status::conflict(
             call.group(),
-            call.plural(),
+            call.kind(),
             object::name(&object),
             why,
         ))
@@ -215,7 +215,7 @@ fn one(
         && uid != object::uid(&object)
     {
         return conflict(format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
             object::uid(&object)
         ));
     }
@@ -223,7 +223,7 @@ fn one(
         && *version != stored.version.to_string()
     {
         return conflict(format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
             stored.version
         ));
     }

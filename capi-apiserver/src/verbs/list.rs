@@ -271,9 +271,10 @@ fn start(call: &Call<'_>) -> Result<Start, Status> {
             ));
         }
         let Some((version, after)) = read_token(text) else {
-            return Err(Status::bad_request(
-                "invalid continue token: continue key is not valid: illegal base64 data at input byte 0",
-            ));
+            return Err(Status::bad_request(format!(
+                "invalid continue token: continue key is not valid: {}",
+                token_fault(text)
+            )));
         };
         return Ok(Start {
             at: Some(version),
@@ -316,7 +317,7 @@ fn too_large(version: Version, newest: Version) -> Status {
     Status::new(
         504,
         "Timeout",
-        format!("Too large resource version: {version}, current: {newest}"),
+        format!("Timeout: Too large resource version: {version}, current: {newest}"),
     )
     .with_details(crate::status::Details {
         causes: vec![Cause::new(
@@ -334,6 +335,24 @@ fn token(version: Version, after: &str) -> String {
         "{{\"v\":\"meta.k8s.io/v1\",\"rv\":{version},\"start\":{}}}",
         serde_json::Value::from(after)
     ))
+}
+
+/// Why a token is none, in the words of the real server.
+fn token_fault(text: &str) -> String {
+    match URL_SAFE_NO_PAD.decode(text) {
+        Err(_) => {
+            let valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            let place = text.bytes().take_while(|byte| valid(byte)).count();
+            format!("illegal base64 data at input byte {place}")
+        }
+        Ok(bytes) => match bytes.first() {
+            None => "unexpected end of JSON input".to_owned(),
+            Some(byte) if byte.is_ascii_graphic() => {
+                crate::json::parse(&bytes).err().map_or_else(|| "unknown version".to_owned(), |error| error.to_string())
+            }
+            Some(byte) => format!("invalid character '\\u{byte:04x}' looking for beginning of value"),
+        },
+    }
 }
 
 fn read_token(text: &str) -> Option<(Version, String)> {

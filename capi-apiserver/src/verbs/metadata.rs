@@ -119,6 +119,27 @@ pub(crate) fn immutable(new: &Value<'_>, old: &Value<'_>) -> Vec<Cause> {
     causes
 }
 
+/// Advice on finalizers that a custom resource newly has.
+pub(crate) fn finalizer_warnings(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'_>>) -> Vec<String> {
+    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
+    if !call.resource.is_custom() {
+        return Vec::new();
+    }
+    let known: Vec<&str> = old.map(|old| crate::object::finalizers(old).collect()).unwrap_or_default();
+    let mut fresh: Vec<&str> =
+        crate::object::finalizers(object).filter(|finalizer| !known.contains(finalizer)).collect();
+    fresh.sort_unstable();
+    let mut warnings = Vec::new();
+    for finalizer in fresh.into_iter().filter(|name| !name.contains('/') && !STANDARD.contains(name)) {
+        let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
+        warnings.push(format!(
+            "metadata.finalizers: {}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers",
+            crate::schema::quote(finalizer)
+        ));
+    }
+    warnings
+}
+
 /// Faults of metadata.
 pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'_>>) -> Vec<Cause> {
     let mut causes = Vec::new();

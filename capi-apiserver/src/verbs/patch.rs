@@ -98,6 +98,11 @@ fn check_patched(call: &Call<'_>, new: &Value<'_>) -> Result<(), Status> {
     Err(Status::invalid(call.group(), text("kind"), &call.path.name, causes))
 }
 
+/// A decoding fault without what it was decoded for.
+fn reason(message: &str) -> &str {
+    message.split_once(" cannot be handled as a ").and_then(|(_, rest)| rest.split_once(": ")).map_or(message, |(_, why)| why)
+}
+
 /// What upstream says when a patched object cannot be decoded: it shows all of it.
 fn unfit(call: &Call<'_>, old: &Value<'_>, why: &Status) -> Status {
     let mut new = old.clone();
@@ -105,7 +110,7 @@ fn unfit(call: &Call<'_>, old: &Value<'_>, why: &Status) -> Status {
         return status;
     }
     let shown = crate::schema::quote(&new.to_sorted_string());
-    let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {}", why.message()));
+    let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {}", reason(why.message())));
     Status::invalid("", "", "", vec![cause])
 }
 

@@ -150,6 +150,18 @@ fn change(call: &Call<'_>, scale: &Scale) -> Result<Reply, Status> {
 /// Faults of the counts that the scale subresource shows.
 pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>) -> Option<Cause> {
     let path = &call.version().scale.as_ref()?.spec_replicas;
+    if let Some(value) = at(object, path)
+        && value.as_i64().is_none()
+        && !value.is_null()
+    {
+        let name = format!(".{}", path.join("."));
+        let message = format!(
+            "Invalid value: 0: {name} accessor error: {} is of the type {}, expected int64",
+            json::Go(value),
+            json::Go(value).type_name()
+        );
+        return Some(Cause::new("FieldValueInvalid", name, message));
+    }
     let replicas = at(object, path)
         .and_then(Value::as_i64)
         .filter(|replicas| *replicas < 0)?;

@@ -121,7 +121,7 @@ pub(crate) fn check_type(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), 
         } else {
             &given_kind
         };
-        return Err(Status::bad_request(if wrong_version && !wrong_kind {
+        return Err(Status::bad_request(if wrong_version {
             format!(
                 "the API version in the data ({given_version}) does not match the expected API version ({api_version})"
             )
@@ -142,7 +142,7 @@ pub(crate) fn check_type(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), 
         Some(Value::Object(_)) => {}
         Some(other) => {
             return Err(Status::bad_request(format!(
-                "{kind} in version \"{}\" cannot be handled as a {kind}: json: cannot unmarshal {} into Go struct field .metadata of type v1.ObjectMeta",
+                "{kind} in version \"{}\" cannot be handled as a {kind}: json: cannot unmarshal {} into Go value of type v1.ObjectMeta",
                 call.version().version,
                 type_name(other)
             )));
@@ -341,6 +341,9 @@ pub(crate) fn validate_with(
     causes.extend(super::metadata::validate(call, object, old));
     let schema = &call.version().schema;
     let errors = match old {
+        Some(old) if call.path.subresource == "status" && call.resource.is_custom() => {
+            schema.validate_status(object, old)
+        }
         Some(old) => schema.validate_update(object, old),
         None => schema.validate(object),
     };
@@ -361,13 +364,15 @@ pub(crate) fn validate_with(
             .iter()
             .find(|error| error.kind == FieldErrorKind::TypeInvalid)
         {
+            let why = match error.message.split_once(" must be of type byte: ") {
+                Some((_, text)) => format!("illegal base64 data at input byte {}", illegal_at(text)),
+                None => format!("{}: {}", error.field, error.message),
+            };
             return Err(Status::bad_request(format!(
-                "{} in version \"{}\" cannot be handled as a {}: {}: {}",
+                "{} in version \"{}\" cannot be handled as a {}: {why}",
                 call.kind(),
                 call.version().version,
                 call.kind(),
-                error.field,
-                error.message
             )));
         }
         causes.extend(errors.into_iter().map(cause));
@@ -389,6 +394,13 @@ const BLOCKING: [&str; 5] = [
     "FieldValueTypeInvalid",
 ];
 const UNCHECKED: &str = "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+
+/// Where text in quotes stops to be base64.
+fn illegal_at(quoted: &str) -> usize {
+    let text = quoted.trim_matches('"');
+    let is_legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    text.bytes().take_while(|byte| is_legal(byte)).count()
+}
 
 pub(crate) fn cause(error: FieldError) -> Cause {
     Cause::new(error.kind.reason(), error.field, error.message)

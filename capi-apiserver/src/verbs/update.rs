@@ -84,6 +84,8 @@ pub(crate) fn change(
     count_generation(call, old, &mut new);
     shape::validate_with(call, &new, Some(old), fixed)?;
     shape::admit(call, Operation::Update, &new, Some(old))?;
+    let mut warnings = warnings;
+    warnings.extend(metadata::finalizer_warnings(call, &new, Some(old)));
     fields::track(call, &mut new, Some(old), writer);
     if fields::same(old, &new) {
         return commit::answer(call, 200, stored.bytes.clone(), warnings);

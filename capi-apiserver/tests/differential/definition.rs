@@ -1,196 +1,240 @@
-//! A custom resource made at random: names, bounds and values differ from run to run, the features
-//! are always there.
+//! A CustomResourceDefinition made at random, with objects that fit it and objects that do not.
 
-use std::collections::BTreeMap;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+use serde_json::{Value, json};
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+const WORDS: [&str; 24] = [
+    "anchor", "basket", "candle", "dolphin", "ember", "feather", "garnet", "hammer", "island",
+    "jasmine", "kettle", "lantern", "meadow", "needle", "orchid", "pebble", "quartz", "ribbon",
+    "saddle", "timber", "umber", "velvet", "walnut", "yarrow",
+];
 
-pub(crate) struct Shape {
-    group: String,
-    plural: String,
-    kind: String,
-    text: String,
-    number: String,
-    least: i64,
-    most: i64,
-    preset: i64,
-    list: String,
-    key: String,
-    either: String,
-    free: String,
-    choice: String,
-    choices: [String; 3],
-    low: String,
-    high: String,
-    fixed: String,
-    count: String,
+/// The definition and the names of its fields.
+pub(crate) struct Definition {
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) plural: String,
+    pub(crate) short: String,
+    pub(crate) manifest: Value,
+    pub(crate) replicas: String,
+    pub(crate) text: String,
+    pub(crate) longest: usize,
+    pub(crate) choice: String,
+    pub(crate) choices: Vec<String>,
+    pub(crate) defaulted: String,
+    pub(crate) port: String,
+    pub(crate) free: String,
+    pub(crate) list: String,
+    pub(crate) set: String,
+    pub(crate) range: String,
+    pub(crate) fixed: String,
+    pub(crate) map: String,
+    pub(crate) nested: String,
+    /// Fields of random types, each with a value that fits and one that does not.
+    pub(crate) extra: Vec<(String, Value, Value)>,
 }
 
-fn word(random: &mut StdRng, prefix: &str) -> String {
-    let tail: String = (0..4)
-        .map(|_| char::from(random.gen_range(b'a'..=b'z')))
-        .collect();
-    format!("{prefix}{tail}")
-}
+impl Definition {
+    pub(crate) fn generate(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut words = WORDS.to_vec();
+        words.shuffle(&mut random);
+        let mut words = words.into_iter();
+        let mut word = || words.next().unwrap().to_owned();
+        let singular = word();
+        let plural = format!("{singular}s");
+        let kind = format!("{}{}", singular[..1].to_uppercase(), &singular[1..]);
+        let group = format!("{}.example.com", word());
+        let short = singular[..3].to_owned();
+        let choices: Vec<String> = ["Red", "Green", "Blue", "Grey"][..random.gen_range(2..=4)]
+            .iter()
+            .map(|c| (*c).to_owned())
+            .collect();
+        let longest = random.gen_range(5..12);
+        let [
+            replicas,
+            text,
+            choice,
+            defaulted,
+            port,
+            free,
+            list,
+            set,
+            range,
+            fixed,
+            map,
+            nested,
+        ] = std::array::from_fn(|_| word());
 
-impl Shape {
-    pub(crate) fn random(seed: u64) -> Self {
-        let random = &mut StdRng::seed_from_u64(seed);
-        let least = random.gen_range(-5..5);
-        let most = least + random.gen_range(3..50);
-        let stem = word(random, "z");
-        let mut kind = stem.clone();
-        kind[..1].make_ascii_uppercase();
+        let mut properties = json!({
+            &replicas: {"type": "integer", "format": "int32", "minimum": 0, "maximum": random.gen_range(20..99), "default": random.gen_range(1..5),
+                "description": "How many."},
+            &text: {"type": "string", "minLength": 2, "maxLength": longest, "pattern": "^[a-z][-a-z0-9]*$", "description": "Some text."},
+            &choice: {"type": "string", "enum": choices},
+            &defaulted: {"type": "string", "default": format!("default-{}", random.gen_range(0..100))},
+            &port: {"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+            &free: {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+            &list: {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name", "protocol"], "maxItems": 5,
+                "items": {"type": "object", "required": ["name"], "properties": {
+                    "name": {"type": "string"}, "protocol": {"type": "string", "default": "TCP"}, "value": {"type": "integer"}}}},
+            &set: {"type": "array", "x-kubernetes-list-type": "set", "maxItems": 8, "items": {"type": "string", "maxLength": 20}},
+            &range: {"type": "object", "properties": {"low": {"type": "integer"}, "high": {"type": "integer"}},
+                "x-kubernetes-validations": [
+                    {"rule": "!has(self.low) || !has(self.high) || self.low <= self.high", "message": "low must not be above high"},
+                    {"rule": "!has(self.high) || self.high < 1000",
+                        "messageExpression": "self.high > 5000 ? 'far too high' : 'too high'", "fieldPath": ".high"}]},
+            &fixed: {"type": "string", "maxLength": 20, "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "this never changes"}]},
+            &map: {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}, "maxProperties": 4},
+            &nested: {"type": "object", "nullable": true, "properties": {
+                "inner": {"type": "string", "default": "filled"}, "flag": {"type": "boolean"},
+                "whole": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"x": {"type": "string"}, "y": {"type": "string"}}}}},
+        });
+        let mut extra = Vec::new();
+        for _ in 0..random.gen_range(2..=5) {
+            let name = word();
+            let (schema, good, bad) = match random.gen_range(0..8) {
+                0 => (
+                    json!({"type": "string", "format": "date-time"}),
+                    json!("2024-05-06T07:08:09Z"),
+                    json!("yesterday"),
+                ),
+                1 => (
+                    json!({"type": "number", "multipleOf": 0.5}),
+                    json!(2.5),
+                    json!(2.3),
+                ),
+                2 => (json!({"type": "boolean"}), json!(true), json!("true")),
+                3 => (
+                    json!({"type": "string", "format": "ipv4"}),
+                    json!("10.0.0.1"),
+                    json!("10.0.0"),
+                ),
+                4 => (
+                    json!({"type": "integer", "format": "int32", "exclusiveMaximum": true, "maximum": 10}),
+                    json!(9),
+                    json!(10),
+                ),
+                5 => (
+                    json!({"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 3}),
+                    json!([1, 2]),
+                    json!([]),
+                ),
+                6 => (
+                    json!({"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+                        "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
+                    json!({"a": "1"}),
+                    json!({"a": "1", "b": "2"}),
+                ),
+                _ => (
+                    json!({"type": "string", "format": "uuid"}),
+                    json!("123e4567-e89b-12d3-a456-426614174000"),
+                    json!("123"),
+                ),
+            };
+            properties[&name] = schema;
+            extra.push((name, good, bad));
+        }
+        let mut columns = vec![
+            json!({"name": "Replicas", "type": "integer", "jsonPath": format!(".spec.{replicas}")}),
+            json!({"name": "Choice", "type": "string", "jsonPath": format!(".spec.{choice}"), "description": "The choice."}),
+            json!({"name": "Phase", "type": "string", "jsonPath": ".status.phase"}),
+            json!({"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status"}),
+            json!({"name": "Port", "type": "string", "jsonPath": format!(".spec.{port}"), "priority": 1}),
+            json!({"name": "Set", "type": "string", "jsonPath": format!(".spec.{set}"), "priority": 1}),
+        ];
+        columns.shuffle(&mut random);
+        columns.truncate(random.gen_range(3..=6));
+        columns.push(
+            json!({"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}),
+        );
+        let conditions = json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
+            "items": {"type": "object", "required": ["type", "status"], "properties": {
+                "type": {"type": "string"}, "status": {"type": "string"}, "reason": {"type": "string"}}}});
+        let schema = json!({"type": "object", "description": format!("A {singular}."), "required": ["spec"], "properties": {
+            "spec": {"type": "object", "description": "What is wanted.", "required": [text], "properties": properties},
+            "status": {"type": "object", "description": "What is there.", "properties": {
+                "phase": {"type": "string"}, "replicas": {"type": "integer"}, "selector": {"type": "string"},
+                "conditions": conditions}}}});
+        let manifest = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": format!("{plural}.{group}")},
+            "spec": {
+                "group": group, "scope": "Namespaced",
+                "names": {"kind": kind, "plural": plural, "singular": singular, "shortNames": [short], "categories": ["things"]},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true,
+                    "additionalPrinterColumns": columns,
+                    "subresources": {"status": {}, "scale": {"specReplicasPath": format!(".spec.{replicas}"),
+                        "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector"}},
+                    "schema": {"openAPIV3Schema": schema},
+                }],
+            },
+        });
         Self {
-            group: format!("{}.example.com", word(random, "g")),
-            plural: format!("{stem}s"),
+            group,
             kind,
-            text: word(random, "text"),
-            number: word(random, "num"),
-            least,
-            most,
-            preset: random.gen_range(least..=most),
-            list: word(random, "list"),
-            key: word(random, "key"),
-            either: word(random, "either"),
-            free: word(random, "free"),
-            choice: word(random, "choice"),
-            choices: [word(random, "a"), word(random, "b"), word(random, "c")],
-            low: word(random, "low"),
-            high: word(random, "high"),
-            fixed: word(random, "fixed"),
-            count: word(random, "count"),
+
+            plural,
+            short,
+            manifest,
+            replicas,
+            text,
+            longest,
+            choice,
+            choices,
+            defaulted,
+            port,
+            free,
+            list,
+            set,
+            range,
+            fixed,
+            map,
+            nested,
+            extra,
         }
     }
 
-    /// What steps write as `<name>`.
-    pub(crate) fn values(&self) -> BTreeMap<String, String> {
-        [
-            ("group", self.group.clone()),
-            ("plural", self.plural.clone()),
-            ("kind", self.kind.clone()),
-            ("crd", format!("{}.{}", self.plural, self.group)),
-            (
-                "api",
-                format!("/apis/{}/v1/namespaces/default/{}", self.group, self.plural),
-            ),
-            ("text", self.text.clone()),
-            ("number", self.number.clone()),
-            ("least", self.least.to_string()),
-            ("below", (self.least - 1).to_string()),
-            ("most", self.most.to_string()),
-            ("list", self.list.clone()),
-            ("key", self.key.clone()),
-            ("either", self.either.clone()),
-            ("free", self.free.clone()),
-            ("choice", self.choice.clone()),
-            ("one", self.choices[0].clone()),
-            ("two", self.choices[1].clone()),
-            ("low", self.low.clone()),
-            ("high", self.high.clone()),
-            ("fixed", self.fixed.clone()),
-            ("count", self.count.clone()),
-            (
-                "editor",
-                format!("sed -i s/{0}/{1}/", self.choices[0], self.choices[1]),
-            ),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    pub(crate) fn api_version(&self) -> String {
+        format!("{}/v1", self.group)
     }
 
-    pub(crate) fn definition(&self) -> String {
-        let Self {
-            group,
-            plural,
-            kind,
-            text,
-            number,
-            least,
-            most,
-            preset,
-            list,
-            key,
-            either,
-            free,
-            choice,
-            choices,
-            low,
-            high,
-            fixed,
-            count,
-        } = self;
-        let [one, two, three] = choices;
-        let singular = kind.to_lowercase();
+    /// `plural.group`, by which kubectl names the resource without doubt.
+    pub(crate) fn resource(&self) -> String {
+        format!("{}.{}", self.plural, self.group)
+    }
+
+    /// The path of the collection in a namespace.
+    pub(crate) fn path(&self, namespace: &str) -> String {
         format!(
-            "apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: {plural}.{group}
-spec:
-  group: {group}
-  scope: Namespaced
-  names: {{plural: {plural}, singular: {singular}, kind: {kind}, shortNames: [sn{singular}], categories: [cat{singular}]}}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    subresources:
-      status: {{}}
-      scale: {{specReplicasPath: .spec.{count}, statusReplicasPath: .status.{count}, labelSelectorPath: .status.selector}}
-    selectableFields:
-    - jsonPath: .spec.{choice}
-    additionalPrinterColumns:
-    - {{name: Number, type: integer, jsonPath: .spec.{number}}}
-    - {{name: Choice, type: string, jsonPath: .spec.{choice}, priority: 1}}
-    - {{name: Age, type: date, jsonPath: .metadata.creationTimestamp}}
-    schema:
-      openAPIV3Schema:
-        description: A {kind} of this test.
-        type: object
-        required: [spec]
-        properties:
-          apiVersion: {{type: string}}
-          kind: {{type: string}}
-          metadata: {{type: object}}
-          spec:
-            description: What is wanted.
-            type: object
-            required: [{text}]
-            x-kubernetes-validations:
-            - rule: '!has(self.{low}) || !has(self.{high}) || self.{low} <= self.{high}'
-              message: {low} must not exceed {high}
-            properties:
-              {text}: {{type: string, minLength: 1, maxLength: 20, pattern: '^[a-z0-9-]+$', description: Some text.}}
-              {number}: {{type: integer, minimum: {least}, maximum: {most}, default: {preset}}}
-              {low}: {{type: integer}}
-              {high}: {{type: integer}}
-              {count}: {{type: integer, minimum: 0}}
-              {choice}: {{type: string, enum: [{one}, {two}, {three}]}}
-              {either}: {{x-kubernetes-int-or-string: true, anyOf: [{{type: integer}}, {{type: string}}]}}
-              {free}: {{type: object, x-kubernetes-preserve-unknown-fields: true}}
-              {fixed}:
-                type: string
-                x-kubernetes-validations:
-                - {{rule: self == oldSelf, message: {fixed} is immutable}}
-              {list}:
-                type: array
-                x-kubernetes-list-type: map
-                x-kubernetes-list-map-keys: [{key}]
-                items:
-                  type: object
-                  required: [{key}]
-                  properties:
-                    {key}: {{type: string}}
-                    value: {{type: integer, default: 7}}
-          status:
-            type: object
-            properties:
-              {count}: {{type: integer}}
-              selector: {{type: string}}
-              phase: {{type: string}}
-"
+            "/apis/{}/v1/namespaces/{namespace}/{}",
+            self.group, self.plural
         )
+    }
+
+    /// An object with a spec.
+    #[allow(clippy::needless_pass_by_value, reason = "specs are made in place")]
+    pub(crate) fn object(&self, name: &str, spec: Value) -> Value {
+        json!({"apiVersion": self.api_version(), "kind": self.kind, "metadata": {"name": name}, "spec": spec})
+    }
+
+    /// The least spec that is valid.
+    pub(crate) fn least(&self) -> Value {
+        json!({&self.text: "text"})
+    }
+
+    /// A spec with every field.
+    pub(crate) fn full(&self) -> Value {
+        let mut spec = json!({
+            &self.text: "text", &self.choice: self.choices[0], &self.port: "50%",
+            &self.free: {"any": {"thing": [1, "two", {"three": null}]}},
+            &self.list: [{"name": "a", "value": 1}, {"name": "b", "protocol": "UDP"}],
+            &self.set: ["x", "y"], &self.range: {"low": 1, "high": 2}, &self.fixed: "once", &self.map: {"k": 1},
+            &self.nested: {"flag": true, "whole": {"x": "1", "y": "2"}},
+        });
+        for (name, good, _) in &self.extra {
+            spec[name] = good.clone();
+        }
+        spec
     }
 }

@@ -1,86 +1,88 @@
-//! The same kubectl, the same script, the embedded server and the real kube-apiserver: masked
-//! transcripts are equal, or a difference is listed with its reason in `known.rs`.
+//! The embedded server beside the real kube-apiserver: one script, run by one kubectl against
+//! both, and one list of requests sent by `kube::Client` to both. What they answer, with what
+//! must differ masked, is equal, or is listed in `docs/differences.md`.
 //!
-//! Needs `KUBEBUILDER_ASSETS` (kube-apiserver, etcd, kubectl) and, for what controllers do, a
-//! kube-controller-manager beside them. The custom resource is made at random: `CAPI_SEED`
-//! replays a run.
-
-#![allow(clippy::disallowed_methods, reason = "other processes keep real time")]
+//! The real server is started from `KUBEBUILDER_ASSETS`, which also holds kubectl; without it the
+//! tests say so and end. `DIFFERENTIAL_SEED` repeats a run.
 
 mod definition;
-mod known;
+mod embedded;
 mod mask;
-mod planes;
+mod real;
+mod requests;
 mod script;
-mod step;
+mod transcript;
 
 use std::path::PathBuf;
 
-use planes::{Embedded, Plane, Real};
-use step::Runner;
+use definition::Definition;
+use transcript::Transcript;
 
-fn seed() -> u64 {
-    match std::env::var("CAPI_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-    {
-        Some(seed) => seed,
-        None => rand::random(),
+/// The directory of the real binaries, or a line that says what is missing.
+fn assets() -> Option<PathBuf> {
+    let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
+        println!("skipped: KUBEBUILDER_ASSETS is not set; it names the directory of kube-apiserver, etcd, kube-controller-manager and kubectl");
+        return None;
+    };
+    for name in ["kube-apiserver", "etcd", "kube-controller-manager", "kubectl"] {
+        assert!(assets.join(name).exists(), "KUBEBUILDER_ASSETS has no {name}");
     }
+    Some(assets)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kubectl_cannot_tell_the_embedded_server_from_the_real_one() {
-    let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
-        println!("skipped: KUBEBUILDER_ASSETS is not set");
-        return;
+fn seed() -> u64 {
+    let seed = match std::env::var("DIFFERENTIAL_SEED") {
+        Ok(text) => text.parse().expect("DIFFERENTIAL_SEED is a number"),
+        Err(_) => rand::random::<u32>().into(),
     };
-    let seed = seed();
-    println!("replay: CAPI_SEED={seed}");
-    let directory = tempfile::tempdir().expect("a directory");
-    let embedded = Embedded::start(&directory.path().join("embedded")).await;
-    let real = Real::start(&directory.path().join("real"), &assets).await;
-    let shape = definition::Shape::random(seed);
-    let steps = script::steps(&shape);
-    assert!(steps.len() >= 80, "{} steps", steps.len());
-    let kubectl = assets.join("kubectl");
-    let run = |plane: &dyn Plane| {
-        let mut runner = Runner::new(
-            kubectl.clone(),
-            plane.kubeconfig(),
-            plane.directory(),
-            &shape,
-        );
-        steps
-            .iter()
-            .map(|step| runner.run(step))
-            .collect::<Vec<_>>()
+    println!("to repeat this run: DIFFERENTIAL_SEED={seed}");
+    seed
+}
+
+#[test]
+fn the_same_kubectl_gets_the_same_answers_from_both_servers() {
+    let Some(assets) = assets() else { return };
+    let definition = Definition::generate(seed());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let embedded = runtime.block_on(embedded::Embedded::start());
+    let real = real::Real::start(&assets);
+    let run = |kubeconfig: &std::path::Path| {
+        let mut transcript = Transcript::new(&assets.join("kubectl"), kubeconfig);
+        script::run(&mut transcript, &definition);
+        transcript
     };
     let (ours, theirs) = std::thread::scope(|scope| {
-        let ours = scope.spawn(|| run(&embedded));
-        let theirs = scope.spawn(|| run(&real));
-        (ours.join().expect("ours"), theirs.join().expect("theirs"))
+        let ours = scope.spawn(|| run(&embedded.kubeconfig()));
+        let theirs = scope.spawn(|| run(&real.kubeconfig()));
+        (ours.join().unwrap(), theirs.join().unwrap())
     });
-    let mut differences = Vec::new();
-    for ((step, ours), theirs) in steps.iter().zip(&ours).zip(&theirs) {
-        if ours != theirs {
-            differences.push((step.name, ours, theirs));
-        }
+    transcript::compare(&ours, &theirs);
+    assert!(ours.len() >= 80, "the script has {} steps", ours.len());
+}
+
+#[test]
+fn the_same_requests_get_the_same_answers_from_both_servers() {
+    let Some(assets) = assets() else { return };
+    let definition = Definition::generate(seed());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let real = real::Real::start(&assets);
+    runtime.block_on(async {
+        let embedded = embedded::in_process();
+        let ours = requests::run(embedded, &definition).await;
+        let theirs = requests::run(real.client().await, &definition).await;
+        transcript::compare(&ours, &theirs);
+    });
+}
+
+#[test]
+fn every_listed_difference_has_its_reason() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/differences.md")).unwrap();
+    let listed: Vec<&str> = text.lines().filter(|line| line.starts_with("## ")).collect();
+    assert!(listed.len() <= 10, "{} differences", listed.len());
+    for (step, number) in transcript::KNOWN {
+        assert!(
+            listed.iter().any(|line| line.starts_with(&format!("## {number}. "))),
+            "step {step:?} refers to difference {number}, which is not listed"
+        );
     }
-    let mut unexpected = 0;
-    for (name, ours, theirs) in &differences {
-        if known::DIFFERENCES.iter().any(|(known, _)| known == name) {
-            continue;
-        }
-        unexpected += 1;
-        println!("==== {name}\n---- embedded\n{ours}\n---- real\n{theirs}");
-    }
-    println!(
-        "{} steps, {} equal, {} known differences",
-        steps.len(),
-        steps.len() - differences.len(),
-        differences.len() - unexpected
-    );
-    assert!(known::DIFFERENCES.len() <= 10);
-    assert_eq!(unexpected, 0, "steps differ; replay with CAPI_SEED={seed}");
 }

@@ -1,457 +1,479 @@
-//! The script: what users and tools do with a custom resource and with built-in kinds.
+//! The script: what a user and a controller do with a kind, step by step, with kubectl.
 
-use crate::{
-    definition::Shape,
-    step::{Step, step},
-};
+use serde_json::{Value, json};
 
-/// An object of the random kind; `spec` is indented by two.
-fn object(name: &str, spec: &str) -> String {
-    format!("apiVersion: <group>/v1\nkind: <kind>\nmetadata:\n  name: {name}\nspec:\n{spec}")
+use crate::{definition::Definition, transcript::Transcript};
+
+/// Runs every step.
+pub(crate) fn run(t: &mut Transcript, d: &Definition) {
+    definitions(t, d);
+    explain(t, d);
+    create_and_read(t, d);
+    strict_and_invalid(t, d);
+    patches(t, d);
+    server_side_apply(t, d);
+    client_side_apply(t, d);
+    status_scale_wait(t, d);
+    lists_and_watches(t, d);
+    deletion(t, d);
+    built_in(t, d);
+    bad_input(t, d);
+    namespaces(t, d);
+    last(t, d);
 }
 
-fn dependent(name: &str, owner: &str, uid: &str, block: bool) -> String {
-    format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  ownerReferences:\n  - {{apiVersion: <group>/v1, kind: <kind>, name: {owner}, uid: <{uid}>, blockOwnerDeletion: {block}}}\n"
-    )
+fn apply(t: &mut Transcript, name: &str, arguments: &str, object: &Value) {
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    t.with_input(name, &arguments, &object.to_string());
 }
 
-pub(crate) fn steps(shape: &Shape) -> Vec<Step> {
-    let mut steps = definitions(shape);
-    steps.extend(create());
-    steps.extend(read());
-    steps.extend(apply());
-    steps.extend(patch());
-    steps.extend(change());
-    steps.extend(watch());
-    steps.extend(delete());
-    steps.extend(builtin());
-    steps.extend(bad_input());
-    steps
+fn definitions(t: &mut Transcript, d: &Definition) {
+    apply(t, "create the definition", "create -f -", &d.manifest);
+    t.kubectl("wait until it is established", &format!("wait --for=condition=Established crd/{} --timeout=20s", d.resource()));
+    t.kubectl("the definition as a table", &format!("get crd {}", d.resource()));
+    t.kubectl("the definition as json", &format!("get crd {} -o json", d.resource()));
+    t.kubectl("the resources of the group", &format!("api-resources --api-group={} -o wide", d.group));
+    t.kubectl("the names of the group", &format!("api-resources --api-group={} -o name", d.group));
+    let mut other = d.manifest.clone();
+    other["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["wrong"] =
+        json!({"type": "array"});
+    other["metadata"]["name"] = json!(format!("others.{}", d.group));
+    other["spec"]["names"] = json!({"plural": "others", "kind": "Other"});
+    apply(t, "a definition whose schema is not structural", "create -f -", &other);
+    other["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "object"});
+    other["metadata"]["name"] = json!("wrong.example.com");
+    apply(t, "a definition whose name does not fit", "create -f -", &other);
+    let mut two = d.manifest.clone();
+    two["spec"]["versions"][0]["storage"] = json!(false);
+    two["metadata"]["name"] = json!(format!("others.{}", d.group));
+    two["spec"]["names"] = json!({"plural": "others", "kind": "Other"});
+    apply(t, "a definition without a storage version", "create -f -", &two);
+    t.kubectl("create a namespace", "create namespace diff-a");
+    t.kubectl("create another namespace", "create namespace diff-b");
 }
 
-fn definitions(shape: &Shape) -> Vec<Step> {
-    vec![
-        step("the definition is created", "create -f -").input(shape.definition()),
-        step(
-            "the definition is established",
-            "wait --for=condition=Established crd/<crd> --timeout=10s",
-        ),
-        step("the definition is applied over itself", "apply -f -").input(shape.definition()),
-        step(
-            "its conditions are told",
-            "get crd <crd> -o jsonpath={.status.conditions[*].reason}",
-        ),
-        step(
-            "its accepted names are told",
-            "get crd <crd> -o jsonpath={.status.acceptedNames}",
-        ),
-        step(
-            "its stored versions are told",
-            "get crd <crd> -o jsonpath={.status.storedVersions}",
-        ),
-        step(
-            "its resource is discovered",
-            "api-resources --api-group=<group> --no-headers",
-        )
-        .until("<kind>"),
-        step("discovery tells subresources", "get --raw /apis/<group>/v1"),
-        step("discovery tells the group", "get --raw /apis/<group>"),
-        step("the kind is explained", "explain <plural>").until("KIND"),
-        step("a field is explained", "explain <plural>.spec.<text>"),
-        step("all fields are explained", "explain <plural> --recursive"),
-        step("nothing is there yet", "get <plural>"),
-    ]
+fn explain(t: &mut Transcript, d: &Definition) {
+    t.kubectl("explain the kind", &format!("explain {}", d.resource()));
+    t.kubectl("explain the spec", &format!("explain {}.spec", d.plural));
+    t.kubectl("explain a list", &format!("explain {}.spec.{}", d.plural, d.list));
+    t.kubectl("explain everything below", &format!("explain {}.spec --recursive", d.plural));
+    t.kubectl("explain a field that is not there", &format!("explain {}.spec.nothing", d.plural));
+    t.kubectl("explain a kind that is not there", "explain nothings");
 }
 
-fn create() -> Vec<Step> {
-    vec![
-        step("an object is created", "create -f -").input(object("a", "  <text>: some-text\n  <either>: 5\n  <free>: {x: {z: [1, 2]}}\n  <list>: [{<key>: k1}, {<key>: k2, value: 2}]\n")),
-        step("it is created once", "create -f -").input(object("a", "  <text>: some-text\n")),
-        step("a required field is missing", "create -f - --validate=false").input(object("bad", "  <number>: <most>\n")),
-        step("a number is too small", "create -f -").input(object("bad", "  <text>: x\n  <number>: <below>\n")),
-        step("a value is not in the enumeration", "create -f -").input(object("bad", "  <text>: x\n  <choice>: other\n")),
-        step("a text breaks its pattern and its length", "create -f -").input(object("bad", "  <text>: AAAAAAAAAAAAAAAAAAAAAAAAA\n")),
-        step("a rule of two fields is broken", "create -f -").input(object("bad", "  <text>: x\n  <low>: 5\n  <high>: 4\n")),
-        step("a key is there twice", "create -f -").input(object("bad", "  <text>: x\n  <list>: [{<key>: k}, {<key>: k}]\n")),
-        step("a type is wrong", "create -f - --validate=false").input(object("bad", "  <text>: 5\n")),
-        step("many things are wrong", "create -f - --validate=false").input(object("bad", "  <number>: <below>\n  <choice>: other\n  <either>: [1]\n")),
-        step("an unknown field is refused", "create -f - --validate=strict").input(object("bad", "  <text>: x\n  unknown: 1\n")),
-        step("an unknown field is warned of", "create -f - --validate=warn").input(object("warned", "  <text>: x\n  unknown: 1\n")),
-        step("an unknown field is ignored", "create -f - --validate=ignore").input(object("ignored", "  <text>: x\n  unknown: 1\n")),
-        step("unknown fields are gone", "get <plural> warned ignored -o jsonpath={.items[*].spec}"),
-        step("a name is generated", "create -f -").input("apiVersion: <group>/v1\nkind: <kind>\nmetadata:\n  generateName: generated-\n  labels: {made: up}\nspec: {<text>: x}\n"),
-        step("a dry run creates nothing", "create -f - --dry-run=server").input(object("dry", "  <text>: x\n")),
-        step("and nothing is there", "get <plural> dry"),
-        step("a name breaks its grammar", "create -f -").input(object("A_b", "  <text>: x\n")),
-        step("a label breaks its grammar", "create -f -").input("apiVersion: <group>/v1\nkind: <kind>\nmetadata:\n  name: bad\n  labels: {'a b': 'c d'}\nspec: {<text>: x}\n"),
-        step("a finalizer breaks its grammar", "create -f -").input("apiVersion: <group>/v1\nkind: <kind>\nmetadata:\n  name: bad\n  finalizers: ['a b']\nspec: {<text>: x}\n"),
-        step("a namespace is missing", "create -n missing -f -").input(object("a", "  <text>: x\n")),
-    ]
+fn create_and_read(t: &mut Transcript, d: &Definition) {
+    apply(t, "create the least object", "create -n diff-a -f -", &d.object("least", d.least()));
+    apply(t, "create a full object", "create -n diff-a -f -", &d.object("full", d.full()));
+    apply(t, "create it again", "create -n diff-a -f -", &d.object("full", d.full()));
+    t.kubectl("read the least object", &format!("get {} least -n diff-a -o json", d.resource()));
+    t.kubectl("read the full object as yaml", &format!("get {} full -n diff-a -o yaml --show-managed-fields", d.resource()));
+    t.kubectl("read by short name", &format!("get {} full -n diff-a -o name", d.short));
+    t.kubectl("read one that is not there", &format!("get {} nothing -n diff-a", d.resource()));
+    t.kubectl("a table", &format!("get {} -n diff-a", d.resource()));
+    t.kubectl("a wide table", &format!("get {} -n diff-a -o wide", d.resource()));
+    t.kubectl("a table of all namespaces without headers", &format!("get {} -A --no-headers", d.resource()));
+    t.kubectl("a table of a category", "get things -n diff-a");
+    t.kubectl("a table of nothing", &format!("get {} -n diff-b", d.resource()));
+    t.kubectl("describe", &format!("describe {} least -n diff-a", d.resource()));
+    t.kubectl("a jsonpath", &format!("get {} full -n diff-a -o jsonpath={{.spec.{}}}", d.resource(), d.list));
+    t.kubectl("columns of ours", &format!("get {} -n diff-a -o custom-columns=N:.metadata.name,T:.spec.{}", d.resource(), d.text));
+    let mut generated = d.object("", d.least());
+    generated["metadata"] = json!({"generateName": "generated-"});
+    apply(t, "create with a generated name", "create -n diff-a -f -", &generated);
+    t.kubectl("how many there are", &format!("get {} -n diff-a -o name", d.resource()));
+    apply(t, "create as a dry run", "create -n diff-a --dry-run=server -o json -f -", &d.object("dry", d.full()));
+    t.kubectl("the dry run left nothing", &format!("get {} dry -n diff-a", d.resource()));
+    apply(t, "create in a namespace that is not there", "create -n diff-none -f -", &d.object("x", d.least()));
+    let mut wrong = d.object("x", d.least());
+    wrong["metadata"]["namespace"] = json!("diff-b");
+    apply(t, "create in another namespace than the object's", "create -n diff-a -f -", &wrong);
+    apply(t, "create with a status", "create -n diff-a -o json -f -", &{
+        let mut object = d.object("with-status", d.least());
+        object["status"] = json!({"phase": "Made"});
+        object
+    });
 }
 
-fn read() -> Vec<Step> {
-    vec![
-        step("an object is read", "get <plural> a -o yaml"),
-        step("an object is printed", "get <plural> a"),
-        step("objects are printed wide", "get <plural> a warned -o wide"),
-        step("objects are named", "get <plural> -o name"),
-        step("a short name is enough", "get sn<plural> --no-headers").until("x"),
-        step(
-            "managed fields are shown",
-            "get <plural> a -o yaml --show-managed-fields",
-        ),
-        step("labels select", "get <plural> -l made=up -o name"),
-        step(
-            "sets of labels select",
-            "get <plural> -l 'made notin (up)' -o name",
-        ),
-        step(
-            "fields select",
-            "get <plural> --field-selector metadata.name=a -o name",
-        ),
-        step(
-            "a field cannot be selected",
-            "get <plural> --field-selector spec.<text>=x",
-        ),
-        step("a selector is malformed", "get <plural> -l 'a b'"),
-        step(
-            "a list comes in chunks",
-            "get <plural> --chunk-size=1 -o name",
-        ),
-        step(
-            "a chunk says how much is left",
-            "get --raw '<api>?limit=1&labelSelector='",
-        ),
-        step("a missing object is not found", "get <plural> missing"),
-        step("a missing resource is not found", "get missing"),
-        step("only metadata is read", "get --raw <api>/missing"),
-        step("an object is described", "describe <plural> a"),
-    ]
+fn strict_and_invalid(t: &mut Transcript, d: &Definition) {
+    let mut unknown = d.object("unknown", d.full());
+    unknown["spec"]["unheard"] = json!(1);
+    unknown["spec"][&d.list][0]["of"] = json!(2);
+    unknown["metadata"]["strange"] = json!("x");
+    unknown["top"] = json!(true);
+    apply(t, "unknown fields, strict", "create -n diff-a --validate=strict -f -", &unknown);
+    apply(t, "unknown fields, warned of", "create -n diff-a --validate=warn -f -", &unknown);
+    unknown["metadata"]["name"] = json!("ignored");
+    apply(t, "unknown fields, ignored", "create -n diff-a --validate=ignore -o json -f -", &unknown);
+    let twice = format!(
+        r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"name":"twice"}},"spec":{{"{}":"aa","{}":"bb"}}}}"#,
+        d.api_version(), d.kind, d.text, d.text
+    );
+    let raw = d.path("diff-a");
+    t.with_input("a repeated field, strict", &["create", "--raw", &format!("{raw}?fieldValidation=Strict"), "-f", "-"], &twice);
+    t.with_input("a repeated field, warned of", &["create", "--raw", &format!("{raw}?fieldValidation=Warn"), "-f", "-"], &twice);
+
+    let invalid = |field: &str, value: Value| {
+        let mut spec = d.least();
+        spec[field] = value;
+        d.object("invalid", spec)
+    };
+    let cases: Vec<(&str, Value)> = vec![
+        ("a missing field", d.object("invalid", json!({}))),
+        ("no spec", json!({"apiVersion": d.api_version(), "kind": d.kind, "metadata": {"name": "invalid"}})),
+        ("a wrong type", invalid(&d.replicas, json!("three"))),
+        ("too small a number", invalid(&d.replicas, json!(-1))),
+        ("too large a number", invalid(&d.replicas, json!(100))),
+        ("too short a text", invalid(&d.text, json!("a"))),
+        ("too long a text", invalid(&d.text, json!("a".repeat(d.longest + 1)))),
+        ("a text that does not match", invalid(&d.text, json!("9a"))),
+        ("a value outside of the choices", invalid(&d.choice, json!("Purple"))),
+        ("neither number nor text", invalid(&d.port, json!(true))),
+        ("a list map with a key twice", invalid(&d.list, json!([{"name": "a"}, {"name": "a", "protocol": "TCP"}]))),
+        ("a list item without its key", invalid(&d.list, json!([{"value": 1}]))),
+        ("a set with an item twice", invalid(&d.set, json!(["a", "b", "a"]))),
+        ("a list that is too long", invalid(&d.list, json!((0..6).map(|i| json!({"name": format!("n{i}")})).collect::<Vec<_>>()))),
+        ("a broken rule", invalid(&d.range, json!({"low": 3, "high": 2}))),
+        ("a broken rule that says why", invalid(&d.range, json!({"low": 3, "high": 2000}))),
+        ("a bad value in a map", invalid(&d.map, json!({"a": -1}))),
+        ("an object where a map is too large", invalid(&d.map, json!({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}))),
+        ("null where null is not allowed", invalid(&d.choice, Value::Null)),
+        ("null where null is allowed", invalid(&d.nested, Value::Null)),
+        ("text where an object should be", invalid(&d.nested, json!("text"))),
+    ];
+    for (name, object) in cases {
+        apply(t, name, "create -n diff-a --dry-run=server -f -", &object);
+    }
+    for (index, (field, _, bad)) in d.extra.iter().enumerate() {
+        apply(t, &format!("a bad value of random field {index}"), "create -n diff-a -f -", &invalid(field, bad.clone()));
+    }
+    apply(t, "several faults at once", "create -n diff-a -f -", &{
+        let mut spec = d.least();
+        spec[&d.text] = json!("9");
+        spec[&d.choice] = json!("Purple");
+        d.object("invalid", spec)
+    });
+    for (name, metadata) in [
+        ("a bad name", json!({"name": "Bad_Name"})),
+        ("a bad label", json!({"name": "x", "labels": {"a b": "c"}})),
+        ("a bad label value", json!({"name": "x", "labels": {"a": "c d"}})),
+        ("a bad annotation", json!({"name": "x", "annotations": {"/x": "y"}})),
+        ("a bad finalizer", json!({"name": "x", "finalizers": ["a b"]})),
+        ("a finalizer without a domain", json!({"name": "plain-finalizer", "finalizers": ["plain"]})),
+        ("an owner without its names", json!({"name": "x", "ownerReferences": [{"apiVersion": "v1", "kind": "", "name": "", "uid": ""}]})),
+        ("two owners that control", json!({"name": "x", "ownerReferences": [
+            {"apiVersion": "v1", "kind": "A", "name": "a", "uid": "1", "controller": true},
+            {"apiVersion": "v1", "kind": "B", "name": "b", "uid": "2", "controller": true}]})),
+        ("no name", json!({})),
+    ] {
+        let mut object = d.object("x", d.least());
+        object["metadata"] = metadata;
+        t.with_input(
+            name,
+            &["create", "--raw", &format!("{}?dryRun=All", d.path("diff-a")), "-f", "-"],
+            &object.to_string(),
+        );
+    }
 }
 
-fn apply() -> Vec<Step> {
-    vec![
-        step("client-side apply creates", "apply -f -")
-            .input(object("b", "  <text>: one\n  <choice>: <one>\n")),
-        step("client-side apply changes nothing", "apply -f -")
-            .input(object("b", "  <text>: one\n  <choice>: <one>\n")),
-        step("client-side apply changes", "apply -f -").input(object("b", "  <text>: two\n")),
-        step(
-            "what is no longer applied is gone",
-            "get <plural> b -o jsonpath={.spec}",
-        ),
-        step(
-            "selectable fields select",
-            "get <plural> --field-selector spec.<choice>=<one> -o name",
-        ),
-        step("what would change is told", "diff -f -").input(object("b", "  <text>: three\n")),
-        step(
-            "server-side apply creates",
-            "apply --server-side --field-manager=one -f -",
-        )
-        .input(object(
-            "s",
-            "  <text>: one\n  <list>: [{<key>: k1, value: 1}]\n",
-        )),
-        step(
-            "server-side apply changes nothing",
-            "apply --server-side --field-manager=one -f -",
-        )
-        .input(object(
-            "s",
-            "  <text>: one\n  <list>: [{<key>: k1, value: 1}]\n",
-        )),
-        step(
-            "another manager adds an item",
-            "apply --server-side --field-manager=two -f -",
-        )
-        .input(object(
-            "s",
-            "  <text>: one\n  <list>: [{<key>: k2, value: 2}]\n",
-        )),
-        step(
-            "another manager conflicts",
-            "apply --server-side --field-manager=two -f -",
-        )
-        .input(object(
-            "s",
-            "  <text>: two\n  <list>: [{<key>: k1, value: 9}]\n",
-        )),
-        step(
-            "another manager forces",
-            "apply --server-side --field-manager=two --force-conflicts -f -",
-        )
-        .input(object(
-            "s",
-            "  <text>: two\n  <list>: [{<key>: k2, value: 2}]\n",
-        )),
-        step(
-            "owners are told",
-            "get <plural> s -o yaml --show-managed-fields",
-        ),
-        step(
-            "what is no longer applied by its only owner is gone",
-            "apply --server-side --field-manager=two --force-conflicts -o yaml -f -",
-        )
-        .input(object("s", "  <text>: two\n")),
-        step(
-            "apply of an unknown field is refused",
-            "apply --server-side --field-manager=two -f -",
-        )
-        .input(object("s", "  <text>: two\n  unknown: 1\n")),
-        step(
-            "apply of an invalid object is refused",
-            "apply --server-side --field-manager=one -f -",
-        )
-        .input(object("s", "  <text>: two\n  <number>: <below>\n")),
-        step(
-            "a dry run applies nothing",
-            "apply --server-side --dry-run=server --field-manager=one -f -",
-        )
-        .input(object("dry", "  <text>: two\n")),
-        step(
-            "client-side apply goes over to server-side",
-            "apply --server-side -f -",
-        )
-        .input(object("b", "  <text>: over\n")),
-    ]
+fn patches(t: &mut Transcript, d: &Definition) {
+    let patch = |t: &mut Transcript, name: &str, kind: &str, object: &str, patch: &str| {
+        let resource = d.resource();
+        t.with_input(name, &["patch", &resource, object, "-n", "diff-a", "--type", kind, "-p", patch, "-o", "json"], "");
+    };
+    let merge = json!({"spec": {&d.defaulted: "changed", &d.map: {"k": null, "l": 2}}}).to_string();
+    patch(t, "a merge patch", "merge", "full", &merge);
+    patch(t, "the same merge patch again", "merge", "full", &merge);
+    patch(t, "a merge patch that replaces a list", "merge", "full", &json!({"spec": {&d.list: [{"name": "c"}]}}).to_string());
+    patch(t, "a merge patch that breaks a rule", "merge", "full", &json!({"spec": {&d.fixed: "twice"}}).to_string());
+    patch(t, "a merge patch of the status", "merge", "full", &json!({"status": {"phase": "Hidden"}}).to_string());
+    patch(t, "a merge patch of the name", "merge", "full", r#"{"metadata":{"name":"other"}}"#);
+    patch(t, "a merge patch of the uid", "merge", "full", r#"{"metadata":{"uid":"other"}}"#);
+    patch(t, "a merge patch with an old version", "merge", "full", r#"{"metadata":{"resourceVersion":"1"}}"#);
+    patch(t, "a merge patch that is no object", "merge", "full", "[]");
+    let set = format!("/spec/{}", d.set);
+    patch(t, "a json patch", "json", "full", &json!([
+        {"op": "test", "path": format!("{set}/0"), "value": "x"},
+        {"op": "add", "path": format!("{set}/-"), "value": "z"},
+        {"op": "remove", "path": format!("{set}/0")},
+        {"op": "replace", "path": format!("/spec/{}", d.replicas), "value": 7},
+    ]).to_string());
+    patch(t, "a json patch whose test fails", "json", "full", &json!([{"op": "test", "path": format!("{set}/0"), "value": "q"}]).to_string());
+    patch(t, "a json patch of a path that is not there", "json", "full", &json!([{"op": "remove", "path": "/spec/none/of/it"}]).to_string());
+    patch(t, "a json patch with an unknown operation", "json", "full", &json!([{"op": "turn", "path": set}]).to_string());
+    patch(t, "a json patch that is no list", "json", "full", "{}");
+    patch(t, "a strategic merge patch of a custom resource", "strategic", "full", "{}");
+    patch(t, "a patch of nothing", "merge", "nothing", "{}");
+    t.kubectl("label", &format!("label {} full -n diff-a one=1 two=2", d.resource()));
+    t.kubectl("label again without overwriting", &format!("label {} full -n diff-a one=3", d.resource()));
+    t.kubectl("annotate", &format!("annotate {} full -n diff-a note=before-edit", d.resource()));
+    t.kubectl("edit", &format!("edit {} full -n diff-a", d.resource()));
+    t.kubectl("what editing changed", &format!("get {} full -n diff-a -o jsonpath={{.metadata.annotations}}{{.metadata.generation}}", d.resource()));
+    let answer = t.quietly(&["get", &d.resource(), "full", "-n", "diff-a", "-o", "json"], "");
+    let mut object: Value = serde_json::from_str(&answer.output).unwrap_or_default();
+    object["spec"][&d.replicas] = json!(9);
+    apply(t, "replace", "replace -n diff-a -o json -f -", &object);
+    apply(t, "replace with an old version", "replace -n diff-a -f -", &object);
+    apply(t, "replace what is not there", "replace -n diff-a -f -", &d.object("nothing", d.least()));
 }
 
-fn patch() -> Vec<Step> {
-    vec![
-        step(
-            "a merge patch changes",
-            "patch <plural> a --type=merge -p '{\"spec\":{\"<text>\":\"merged\",\"<free>\":null}}'",
-        ),
-        step(
-            "a merge patch changes nothing",
-            "patch <plural> a --type=merge -p '{\"spec\":{\"<text>\":\"merged\"}}'",
-        ),
-        step(
-            "a JSON patch changes",
-            "patch <plural> a --type=json -p '[{\"op\":\"replace\",\"path\":\"/spec/<text>\",\"value\":\"json\"}]'",
-        ),
-        step(
-            "a JSON patch tests",
-            "patch <plural> a --type=json -p '[{\"op\":\"test\",\"path\":\"/spec/<text>\",\"value\":\"other\"}]'",
-        ),
-        step(
-            "a JSON patch removes what is not there",
-            "patch <plural> a --type=json -p '[{\"op\":\"remove\",\"path\":\"/spec/missing\"}]'",
-        ),
-        step(
-            "a strategic merge patch is not for custom resources",
-            "patch <plural> a --type=strategic -p '{\"spec\":{\"<text>\":\"x\"}}'",
-        ),
-        step(
-            "a patch makes it invalid",
-            "patch <plural> a --type=merge -p '{\"spec\":{\"<text>\":\"\"}}'",
-        ),
-        step(
-            "a patch is no patch",
-            "patch <plural> a --type=merge -p '[]'",
-        ),
-        step(
-            "a patch sets what may not change after",
-            "patch <plural> a --type=merge -p '{\"spec\":{\"<fixed>\":\"f\"}}'",
-        ),
-        step(
-            "a transition rule is broken",
-            "patch <plural> a --type=merge -p '{\"spec\":{\"<fixed>\":\"g\"}}'",
-        ),
-        step(
-            "status is patched",
-            "patch <plural> a --subresource=status --type=merge -p '{\"status\":{\"phase\":\"Running\",\"selector\":\"x=y\",\"<count>\":2},\"spec\":{\"<text>\":\"no\"}}'",
-        ),
-        step(
-            "status does not change spec",
-            "get <plural> a -o jsonpath={.spec}{.status}{.metadata.generation}",
-        ),
-        step(
-            "spec does not change status",
-            "patch <plural> a --type=merge -p '{\"status\":{\"phase\":\"no\"}}' -o jsonpath={.status.phase}{.metadata.generation}",
-        ),
-        step(
-            "a missing object is not patched",
-            "patch <plural> missing --type=merge -p '{}'",
-        ),
-    ]
+fn server_side_apply(t: &mut Transcript, d: &Definition) {
+    let one = d.object("applied", json!({&d.text: "one", &d.list: [{"name": "a", "value": 1}, {"name": "b"}], &d.set: ["p", "q"], &d.map: {"k": 1}}));
+    apply(t, "apply as one", "apply -n diff-a --server-side --field-manager=one -f -", &one);
+    apply(t, "apply as one again", "apply -n diff-a --server-side --field-manager=one -f -", &one);
+    t.kubectl("who owns what", &format!("get {} applied -n diff-a -o json --show-managed-fields", d.resource()));
+    let two = d.object("applied", json!({&d.text: "two", &d.list: [{"name": "a", "value": 2}], &d.set: ["q", "r"]}));
+    apply(t, "apply as two conflicts", "apply -n diff-a --server-side --field-manager=two -f -", &two);
+    let single = d.object("applied", json!({&d.text: "two"}));
+    apply(t, "apply as two conflicts in one field", "apply -n diff-a --server-side --field-manager=two -f -", &single);
+    apply(t, "apply as two by force", "apply -n diff-a --server-side --field-manager=two --force-conflicts -f -", &two);
+    t.kubectl("who owns what after force", &format!("get {} applied -n diff-a -o json --show-managed-fields", d.resource()));
+    let less = d.object("applied", json!({&d.text: "two", &d.list: [{"name": "b", "value": 5}]}));
+    apply(t, "apply less as two", "apply -n diff-a --server-side --field-manager=two -o json --show-managed-fields -f -", &less);
+    let mut wrong = one.clone();
+    wrong["spec"][&d.list] = json!([{"name": "a"}, {"name": "a"}]);
+    apply(t, "apply an item twice", "apply -n diff-a --server-side --field-manager=one -f -", &wrong);
+    wrong["spec"][&d.list] = json!("text");
+    apply(t, "apply a wrong type", "apply -n diff-a --server-side --field-manager=one -f -", &wrong);
+    let mut unknown = one.clone();
+    unknown["spec"]["unheard"] = json!(1);
+    apply(t, "apply an unknown field", "apply -n diff-a --server-side --field-manager=one -f -", &unknown);
+    apply(t, "apply something invalid", "apply -n diff-a --server-side --field-manager=one -f -", &{
+        let mut object = one.clone();
+        object["spec"][&d.choice] = json!("Purple");
+        object
+    });
+    apply(t, "apply as a dry run", "apply -n diff-a --server-side --dry-run=server --field-manager=three -f -", &d.object("not-there", d.least()));
+    apply(t, "apply an atomic map", "apply -n diff-a --server-side --field-manager=three -o json --show-managed-fields -f -",
+        &d.object("applied", json!({&d.text: "two", &d.nested: {"whole": {"x": "1"}}, &d.free: {"deep": {"er": 1}}})));
+    apply(t, "a status applied", "apply -n diff-a --server-side --subresource=status --field-manager=ctl -o json --show-managed-fields -f -", &json!({
+        "apiVersion": d.api_version(), "kind": d.kind, "metadata": {"name": "applied"},
+        "status": {"phase": "Good", "conditions": [{"type": "Ready", "status": "True"}]}}));
 }
 
-fn change() -> Vec<Step> {
-    vec![
-        step("scale without a count", "scale <plural> a --replicas=3"),
-        step(
-            "a count is set",
-            "patch <plural> a --type=merge -p '{\"spec\":{\"<count>\":1}}'",
-        ),
-        step("an object is scaled", "scale <plural> a --replicas=3"),
-        step("the scale is read", "get --raw <api>/a/scale"),
-        step(
-            "the scale is below zero",
-            "patch <plural> a --subresource=scale --type=merge -p '{\"spec\":{\"replicas\":-1}}'",
-        ),
-        step(
-            "a scale is not as expected",
-            "scale <plural> a --current-replicas=9 --replicas=4",
-        ),
-        step("a label is added", "label <plural> a x=1"),
-        step("a label is not overwritten", "label <plural> a x=2"),
-        step("a label is overwritten", "label <plural> a x=2 --overwrite"),
-        step(
-            "an annotation is added",
-            "annotate <plural> a note='some text'",
-        ),
-        step("an object is edited", "edit <plural> b"),
-        step(
-            "a condition is waited for",
-            "wait <plural>/a --for=jsonpath={.status.phase}=Running --timeout=5s",
-        ),
-        step("an object is kept for replacing", "get <plural> a -o json").keep("old"),
-        step("an object is replaced", "replace -f -").input("<old>"),
-        step("an object is changed meanwhile", "label <plural> a y=1"),
-        step("an old object does not replace", "replace -f -").input("<old>"),
-        step("replacing needs an object", "replace -f -").input(object("missing", "  <text>: x\n")),
-    ]
+fn client_side_apply(t: &mut Transcript, d: &Definition) {
+    let object = d.object("client", json!({&d.text: "one", &d.defaulted: "given", &d.list: [{"name": "a"}]}));
+    apply(t, "client-side apply", "apply -n diff-a -f -", &object);
+    apply(t, "client-side apply again", "apply -n diff-a -f -", &object);
+    let object = d.object("client", json!({&d.text: "two", &d.list: [{"name": "b"}]}));
+    apply(t, "the difference that apply would make", "diff -n diff-a -f -", &object);
+    apply(t, "client-side apply of less", "apply -n diff-a -o json -f -", &object);
+    apply(t, "server-side apply takes over", "apply -n diff-a --server-side -o json --show-managed-fields -f -", &object);
+    t.kubectl("view what was applied last", &format!("apply view-last-applied {} client -n diff-a", d.resource()));
 }
 
-fn watch() -> Vec<Step> {
-    vec![
-        step("a version is kept", "get --raw <api>?limit=1").keep("ignored"),
-        step(
-            "the version of an object is kept",
-            "get <plural> a -o jsonpath={.metadata.resourceVersion}",
-        )
-        .keep("version"),
-        step("something happens", "label <plural> a watched=1"),
-        step("something more happens", "label <plural> b watched=1"),
-        step(
-            "a watch resumes",
-            "get --raw '<api>?watch=1&timeoutSeconds=1&resourceVersion=<version>'",
-        ),
-        step(
-            "a watch selects",
-            "get --raw '<api>?watch=1&timeoutSeconds=1&resourceVersion=<version>&fieldSelector=metadata.name=b'",
-        ),
-        step(
-            "a watch begins with what is there",
-            "get --raw '<api>?watch=1&timeoutSeconds=1&labelSelector=watched=1'",
-        ),
-        step(
-            "a watch streams a list",
-            "get --raw '<api>?watch=1&timeoutSeconds=1&sendInitialEvents=true&allowWatchBookmarks=true&resourceVersionMatch=NotOlderThan&labelSelector=watched=1'",
-        ),
-        step(
-            "a watch from the future is refused",
-            "get --raw '<api>?watch=1&timeoutSeconds=1&resourceVersion=99999999'",
-        ),
-        step(
-            "a version that is none is refused",
-            "get --raw '<api>?watch=1&resourceVersion=x'",
-        ),
-        step(
-            "a list as of a version",
-            "get --raw '<api>?resourceVersion=<version>&resourceVersionMatch=Exact&fieldSelector=metadata.name=a'",
-        ),
-        step(
-            "a match without a version is refused",
-            "get --raw '<api>?resourceVersionMatch=Exact'",
-        ),
-        step(
-            "a token that is none is refused",
-            "get --raw '<api>?continue=x'",
-        ),
-    ]
+fn status_scale_wait(t: &mut Transcript, d: &Definition) {
+    let resource = d.resource();
+    let status = json!({"status": {"phase": "Running", "replicas": 2, "selector": "a=b",
+        "conditions": [{"type": "Ready", "status": "False", "reason": "Because"}]}, "spec": {&d.text: "hidden"}});
+    t.with_input("patch the status", &["patch", &resource, "full", "-n", "diff-a", "--subresource=status", "--type=merge", "-p", &status.to_string(), "-o", "json"], "");
+    t.with_input("patch the status with a wrong type", &["patch", &resource, "full", "-n", "diff-a", "--subresource=status", "--type=merge", "-p", r#"{"status":{"phase":1}}"#], "");
+    t.kubectl("read the status", &format!("get {resource} full -n diff-a --subresource=status -o json"));
+    t.kubectl("a table with a status", &format!("get {resource} full -n diff-a -o wide"));
+    t.kubectl("read the scale", &format!("get --raw {}/full/scale", d.path("diff-a")));
+    t.kubectl("scale", &format!("scale {resource} full -n diff-a --replicas=3"));
+    t.kubectl("scale if it is as it was", &format!("scale {resource} full -n diff-a --current-replicas=1 --replicas=4"));
+    t.kubectl("scale too far", &format!("scale {resource} full -n diff-a --replicas=1000"));
+    t.kubectl("scale what is not there", &format!("scale {resource} nothing -n diff-a --replicas=1"));
+    t.with_input("patch the scale", &["patch", &resource, "full", "-n", "diff-a", "--subresource=scale", "--type=merge", "-p", r#"{"spec":{"replicas":5}}"#, "-o", "json"], "");
+    t.kubectl("who scaled", &format!("get {resource} full -n diff-a -o json --show-managed-fields"));
+    t.kubectl("wait for a condition that is there", &format!("wait {resource}/full -n diff-a --for=condition=Ready=False --timeout=5s"));
+    t.kubectl("wait for a value", &format!("wait {resource}/full -n diff-a --for=jsonpath={{.status.phase}}=Running --timeout=5s"));
+    t.kubectl("wait for what does not come", &format!("wait {resource}/full -n diff-a --for=condition=Ready --timeout=1s"));
+    t.kubectl("wait for what is not there", &format!("wait {resource}/nothing -n diff-a --for=condition=Ready --timeout=1s"));
 }
 
-fn delete() -> Vec<Step> {
-    vec![
-        step("a dry run deletes nothing", "delete <plural> warned --dry-run=server"),
-        step("an object is deleted", "delete <plural> warned"),
-        step("an object is deleted once", "delete <plural> warned"),
-        step("deleting what is not there is allowed", "delete <plural> warned --ignore-not-found"),
-        step("an owner is made", "create -f -").input(object("owner1", "  <text>: x\n")),
-        step("its uid is kept", "get <plural> owner1 -o jsonpath={.metadata.uid}").keep("uid1"),
-        step("a dependent is made", "create -f -").input(dependent("dependent1", "owner1", "uid1", false)),
-        step("the owner is deleted in the background", "delete <plural> owner1 --cascade=background"),
-        step("the dependent follows", "get configmap dependent1").until("NotFound"),
-        step("a second owner is made", "create -f -").input(object("owner2", "  <text>: x\n")),
-        step("the second uid is kept", "get <plural> owner2 -o jsonpath={.metadata.uid}").keep("uid2"),
-        step("a second dependent is made", "create -f -").input(dependent("dependent2", "owner2", "uid2", true)),
-        step("the owner is deleted in the foreground", "delete <plural> owner2 --cascade=foreground"),
-        step("the second dependent is gone", "get configmap dependent2"),
-        step("a third owner is made", "create -f -").input(object("owner3", "  <text>: x\n")),
-        step("the third uid is kept", "get <plural> owner3 -o jsonpath={.metadata.uid}").keep("uid3"),
-        step("a third dependent is made", "create -f -").input(dependent("dependent3", "owner3", "uid3", true)),
-        step("the owner is deleted and forgotten", "delete <plural> owner3 --cascade=orphan"),
-        step("the third dependent stays", "get configmap dependent3 -o yaml"),
-        step("a held object is made", "create -f -").input("apiVersion: <group>/v1\nkind: <kind>\nmetadata:\n  name: held\n  finalizers: [example.com/hold]\nspec: {<text>: x}\n"),
-        step("a held object is marked", "delete <plural> held --wait=false"),
-        step("a held object is still there", "get <plural> held -o yaml"),
-        step("a deleted object gets no new finalizers", "patch <plural> held --type=merge -p '{\"metadata\":{\"finalizers\":[\"example.com/hold\",\"example.com/new\"]}}'"),
-        step("the last finalizer goes", "patch <plural> held --type=merge -p '{\"metadata\":{\"finalizers\":null}}'"),
-        step("a held object is gone", "get <plural> held"),
-        step("generated objects are deleted by label", "delete <plural> -l made=up"),
-        step("all are deleted", "delete <plural> --all"),
-        step("none is left", "get <plural>"),
-        step("a collection is deleted", "delete --raw <api>"),
-    ]
+fn lists_and_watches(t: &mut Transcript, d: &Definition) {
+    let resource = d.resource();
+    let path = d.path("diff-b");
+    let begin = t.quietly(&["get", "--raw", &path], "");
+    let begin: Value = serde_json::from_str(&begin.output).unwrap_or_default();
+    let version = begin["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    for index in 0..5 {
+        let mut object = d.object(&format!("item-{index}"), d.least());
+        object["metadata"]["labels"] = json!({"number": index.to_string(), "odd": (index % 2 == 1).to_string()});
+        apply(t, &format!("create item {index}"), "create -n diff-b -f -", &object);
+    }
+    t.kubectl("list in chunks", &format!("get {resource} -n diff-b --chunk-size=2"));
+    let chunk = t.kubectl("the first chunk", &format!("get --raw {path}?limit=2"));
+    let chunk: Value = serde_json::from_str(&chunk.output).unwrap_or_default();
+    let token = chunk["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+    t.with_input("the second chunk", &["get", "--raw", &format!("{path}?limit=2&continue={token}")], "");
+    t.kubectl("a chunk of a token that is none", &format!("get --raw {path}?limit=2&continue=nonsense"));
+    t.kubectl("list by label", &format!("get {resource} -n diff-b -l odd=true"));
+    t.kubectl("list by a set of labels", &format!("get {resource} -n diff-b -l number!=1,odd"));
+    t.with_input("list by labels in and not in", &["get", &resource, "-n", "diff-b", "-l", "number in (0,1,2),odd notin (true)", "-o", "name"], "");
+    t.kubectl("list by name", &format!("get {resource} -n diff-b --field-selector=metadata.name=item-3 -o name"));
+    t.kubectl("list by a field that cannot be selected", &format!("get {resource} -n diff-b --field-selector=spec.{}=x", d.text));
+    t.kubectl("list by a label selector that is none", &format!("get --raw {path}?labelSelector=a=b=c"));
+    t.kubectl("list with labels as columns", &format!("get {resource} -n diff-b -L number,odd --sort-by=.metadata.name"));
+    t.kubectl("list at an old version exactly", &format!("get --raw {path}?resourceVersion={version}&resourceVersionMatch=Exact"));
+    t.kubectl("list at a version of the future", &format!("get --raw {path}?resourceVersion=999999999&timeoutSeconds=1"));
+    t.kubectl("list with a match and no version", &format!("get --raw {path}?resourceVersionMatch=Exact"));
+    t.kubectl("watch from before", &format!("get --raw {path}?watch=true&resourceVersion={version}&timeoutSeconds=2"));
+    t.kubectl("delete an item", &format!("delete {resource} item-4 -n diff-b"));
+    let resumed = begin_of(&chunk);
+    t.kubectl("resume the watch", &format!("get --raw {path}?watch=true&resourceVersion={resumed}&timeoutSeconds=2"));
+    t.kubectl("watch by label", &format!("get --raw {path}?watch=true&resourceVersion={version}&timeoutSeconds=2&labelSelector=odd=true"));
+    t.kubectl("watch with initial events", &format!("get --raw {path}?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=2"));
+    t.kubectl("watch with initial events and no match", &format!("get --raw {path}?watch=true&sendInitialEvents=true&timeoutSeconds=1"));
+    t.kubectl("watch a version that is none", &format!("get --raw {path}?watch=true&resourceVersion=abc"));
+    t.kubectl("metadata only", &format!("get --raw {path}/item-0"));
 }
 
-fn builtin() -> Vec<Step> {
-    vec![
-        step("a namespace is created", "create namespace space"),
-        step("a namespace is read", "get namespace space -o yaml"),
-        step("a secret is created", "-n space create secret generic s --from-literal=a=b"),
-        step("a secret is read", "-n space get secret s -o yaml"),
-        step("secrets are printed", "-n space get secrets"),
-        step("a secret takes texts", "-n space apply -f -").input("apiVersion: v1\nkind: Secret\nmetadata: {name: t}\nstringData: {x: why}\nimmutable: true\n"),
-        step("an immutable secret does not change", "-n space patch secret t -p '{\"data\":{\"x\":\"eg==\"}}'"),
-        step("a secret has keys", "-n space create -f -").input("apiVersion: v1\nkind: Secret\nmetadata: {name: u}\ndata: {'a b': eA==}\n"),
-        step("a config map is created", "-n space create configmap c --from-literal=a=b"),
-        step("a config map is patched strategically", "-n space patch configmap c -p '{\"data\":{\"d\":\"e\"}}'"),
-        step("config maps are printed", "-n space get configmaps c"),
-        step("an unknown field of a config map is refused", "-n space create -f -").input("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\nunknown: 1\n"),
-        step("a service account is created", "-n space create serviceaccount robot"),
-        step("a lease is created", "-n space create -f -").input("apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: l}\nspec: {holderIdentity: me, leaseDurationSeconds: 15}\n"),
-        step("leases are printed", "-n space get leases"),
-        step("an event is created", "-n space create -f -").input("apiVersion: v1\nkind: Event\nmetadata: {name: e}\ninvolvedObject: {kind: ConfigMap, name: c, namespace: space}\nreason: Tested\nmessage: it was tested\ntype: Normal\n"),
-        step("an event reads in its other group", "get --raw /apis/events.k8s.io/v1/namespaces/space/events/e"),
-        step("a node is created", "create -f -").input("apiVersion: v1\nkind: Node\nmetadata: {name: node1}\nspec: {providerID: 'test://1'}\n"),
-        step("a node is cordoned", "cordon node1"),
-        step("a node is tainted", "taint node node1 a=b:NoSchedule"),
-        step("a node has taints", "get node node1 -o jsonpath={.spec.taints[*].key}"),
-        step("a node is uncordoned", "uncordon node1"),
-        step("a node's status is patched", "patch node node1 --subresource=status -p '{\"status\":{\"conditions\":[{\"type\":\"Ready\",\"status\":\"True\"}]}}'"),
-        step("nodes are printed", "get nodes"),
-        step("a node is deleted", "delete node node1"),
-        step("a permission is asked", "auth can-i create pods"),
-        step("a self is asked", "auth whoami -o jsonpath={.status.userInfo.username}"),
-        step("a namespace is deleted", "delete namespace space"),
-        step("nothing is left in it", "-n space get configmaps,secrets,leases"),
-        step("nothing is created in it", "-n space create configmap late"),
-        step("the default namespace stays", "delete namespace default"),
-    ]
+/// The version of a list.
+fn begin_of(list: &Value) -> &str {
+    list["metadata"]["resourceVersion"].as_str().unwrap_or_default()
 }
 
-fn bad_input() -> Vec<Step> {
-    vec![
-        step("a body is no JSON", "create --raw <api> -f -").input("{"),
-        step("a body is a list", "create --raw <api> -f -").input("[]"),
-        step("a body has no kind", "create --raw <api> -f -").input("{\"apiVersion\":\"<group>/v1\",\"metadata\":{\"name\":\"x\"}}"),
-        step("a body has another version", "create --raw <api> -f -").input("{\"apiVersion\":\"<group>/v2\",\"kind\":\"<kind>\",\"metadata\":{\"name\":\"x\"}}"),
-        step("a body has another kind", "create --raw <api> -f -").input("{\"apiVersion\":\"<group>/v1\",\"kind\":\"Other\",\"metadata\":{\"name\":\"x\"}}"),
-        step("a body is of another namespace", "create --raw <api> -f -").input("{\"apiVersion\":\"<group>/v1\",\"kind\":\"<kind>\",\"metadata\":{\"name\":\"x\",\"namespace\":\"other\"},\"spec\":{\"<text>\":\"x\"}}"),
-        step("a body has no name", "create --raw <api> -f -").input("{\"apiVersion\":\"<group>/v1\",\"kind\":\"<kind>\",\"metadata\":{},\"spec\":{\"<text>\":\"x\"}}"),
-        step("a body has a version", "create --raw <api> -f -").input("{\"apiVersion\":\"<group>/v1\",\"kind\":\"<kind>\",\"metadata\":{\"name\":\"x\",\"resourceVersion\":\"5\"},\"spec\":{\"<text>\":\"x\"}}"),
-        step("metadata has another type", "create --raw <api> -f -").input("{\"apiVersion\":\"<group>/v1\",\"kind\":\"<kind>\",\"metadata\":{\"name\":5},\"spec\":{\"<text>\":\"x\"}}"),
-        step("a path leads nowhere", "get --raw /apis/<group>/v1/other"),
-        step("a version is not served", "get --raw /apis/<group>/v9"),
-        step("a group is not served", "get --raw /apis/other.example.com/v1"),
-        step("a subresource is not there", "get --raw <api>/x/other"),
-        step("a limit is no number", "get --raw <api>?limit=x"),
-        step("the definition is deleted", "delete crd <crd>"),
-        step("its resource is gone", "get --raw /apis/<group>/v1/<plural>").until("NotFound"),
-    ]
+fn family(t: &mut Transcript, d: &Definition, parent: &str, blocks: bool) {
+    apply(t, &format!("create {parent}"), "create -n diff-a -f -", &d.object(parent, d.least()));
+    let uid = t.quietly(&["get", &d.resource(), parent, "-n", "diff-a", "-o", "jsonpath={.metadata.uid}"], "").output;
+    let mut child = d.object(&format!("{parent}-child"), d.least());
+    child["metadata"]["ownerReferences"] = json!([{"apiVersion": d.api_version(), "kind": d.kind, "name": parent, "uid": uid,
+        "controller": true, "blockOwnerDeletion": blocks}]);
+    apply(t, &format!("create the child of {parent}"), "create -n diff-a -f -", &child);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": format!("{parent}-map"), "ownerReferences":
+        [{"apiVersion": d.api_version(), "kind": d.kind, "name": parent, "uid": uid}]}, "data": {"a": "b"}});
+    apply(t, &format!("create the map of {parent}"), "create -n diff-a -f -", &map);
+}
+
+fn deletion(t: &mut Transcript, d: &Definition) {
+    let resource = d.resource();
+    family(t, d, "background", false);
+    t.kubectl("delete in the background", &format!("delete {resource} background -n diff-a --cascade=background"));
+    t.kubectl("its child goes", &format!("wait --for=delete {resource}/background-child configmap/background-map -n diff-a --timeout=30s"));
+    family(t, d, "foreground", true);
+    t.kubectl("delete in the foreground", &format!("delete {resource} foreground -n diff-a --cascade=foreground --timeout=30s"));
+    t.kubectl("its child is gone", &format!("get {resource}/foreground-child configmap/foreground-map -n diff-a"));
+    family(t, d, "orphan", true);
+    t.kubectl("delete and leave children", &format!("delete {resource} orphan -n diff-a --cascade=orphan --timeout=30s"));
+    t.kubectl("its child has no owner", &format!("get {resource} orphan-child -n diff-a -o json"));
+
+    let mut held = d.object("held", d.least());
+    held["metadata"]["finalizers"] = json!(["example.com/hold", "example.com/too"]);
+    apply(t, "create with finalizers", "create -n diff-a -f -", &held);
+    t.kubectl("delete what finalizers hold", &format!("delete {resource} held -n diff-a --wait=false"));
+    t.kubectl("it is being deleted", &format!("get {resource} held -n diff-a -o json"));
+    t.kubectl("delete it again", &format!("delete {resource} held -n diff-a --wait=false"));
+    t.with_input("a new finalizer is refused", &["patch", &resource, "held", "-n", "diff-a", "--type=merge", "-p", r#"{"metadata":{"finalizers":["example.com/hold","example.com/too","example.com/new"]}}"#], "");
+    t.with_input("it may still change", &["patch", &resource, "held", "-n", "diff-a", "--type=merge", "-p", r#"{"metadata":{"labels":{"still":"here"}}}"#], "");
+    t.with_input("one finalizer goes", &["patch", &resource, "held", "-n", "diff-a", "--type=merge", "-p", r#"{"metadata":{"finalizers":["example.com/too"]}}"#, "-o", "json"], "");
+    t.with_input("the last finalizer goes", &["patch", &resource, "held", "-n", "diff-a", "--type=json", "-p", r#"[{"op":"remove","path":"/metadata/finalizers"}]"#], "");
+    t.kubectl("it is gone", &format!("get {resource} held -n diff-a"));
+    t.kubectl("delete what is not there", &format!("delete {resource} nothing -n diff-a"));
+    t.kubectl("delete what may not be there", &format!("delete {resource} nothing -n diff-a --ignore-not-found"));
+    t.kubectl("delete as a dry run", &format!("delete {resource} least -n diff-a --dry-run=server"));
+    let delete = |t: &mut Transcript, name: &str, path: &str, options: &Value| {
+        t.with_input(name, &["delete", "--raw", path, "-f", "-"], &options.to_string());
+    };
+    let least = format!("{}/least", d.path("diff-a"));
+    delete(t, "delete with a uid that is not its", &least, &json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": "other"}}));
+    delete(t, "delete with a version that is not its", &least, &json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"resourceVersion": "1"}}));
+    delete(t, "delete with a policy that is none", &least, &json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Sideways"}));
+    delete(t, "delete with a good answer", &least, &json!({"apiVersion": "v1", "kind": "DeleteOptions"}));
+    t.kubectl("delete a collection by label", &format!("delete {resource} -n diff-b -l odd=true"));
+    t.kubectl("what is left of the collection", &format!("get {resource} -n diff-b -o name"));
+    t.kubectl("delete all", &format!("delete {resource} --all -n diff-b"));
+}
+
+fn built_in(t: &mut Transcript, _: &Definition) {
+    t.kubectl("create a config map", "create configmap settings -n diff-a --from-literal=a=1 --from-literal=b=2");
+    t.kubectl("read the config map", "get configmap settings -n diff-a -o json");
+    t.kubectl("config maps as a table", "get configmaps settings -n diff-a");
+    t.with_input("a strategic merge patch of a config map", &["patch", "configmap", "settings", "-n", "diff-a", "-p", r#"{"data":{"a":null,"c":"3"}}"#, "-o", "json"], "");
+    t.kubectl("create a secret", "create secret generic hidden -n diff-a --from-literal=password=hunter2");
+    t.kubectl("read the secret", "get secret hidden -n diff-a -o json");
+    t.kubectl("secrets as a table", "get secrets hidden -n diff-a");
+    t.kubectl("describe the secret", "describe secret hidden -n diff-a");
+    apply(t, "a secret of text", "create -n diff-a -o json -f -", &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "text"}, "type": "example.com/x", "stringData": {"a": "b"}}));
+    apply(t, "a secret that is not base64", "create -n diff-a -f -", &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bad"}, "data": {"a": "not base64!"}}));
+    apply(t, "a config map with a bad key", "create -n diff-a -f -", &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "bad"}, "data": {"a b": "c"}}));
+    apply(t, "an immutable config map", "create -n diff-a -f -", &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "stone"}, "data": {"a": "b"}, "immutable": true}));
+    t.with_input("an immutable config map stays", &["patch", "configmap", "stone", "-n", "diff-a", "--type=merge", "-p", r#"{"data":{"a":"c"}}"#], "");
+    t.kubectl("create a service account", "create serviceaccount robot -n diff-a");
+    t.kubectl("service accounts as a table", "get serviceaccounts robot -n diff-a");
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod", "labels": {"app": "x"}},
+        "spec": {"containers": [{"name": "a", "image": "example.com/a:1"}, {"name": "b", "image": "example.com/b:1"}]}});
+    apply(t, "apply a pod", "apply -n diff-a -f -", &pod);
+    t.kubectl("pods as a table", "get pods -n diff-a");
+    t.kubectl("pods as a wide table", "get pods -n diff-a -o wide");
+    t.with_input("a strategic merge patch of a pod", &["patch", "pod", "pod", "-n", "diff-a", "-p", r#"{"spec":{"containers":[{"name":"b","image":"example.com/b:2"}]}}"#], "");
+    t.kubectl("both containers are there", "get pod pod -n diff-a -o jsonpath={.spec.containers[*].name}{.spec.containers[*].image}");
+    t.with_input("the status of a pod", &["patch", "pod", "pod", "-n", "diff-a", "--subresource=status", "-p", r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}],"containerStatuses":[{"name":"a","ready":true,"restartCount":3,"image":"x","imageID":"y","state":{"running":{"startedAt":"2024-01-01T00:00:00Z"}}}]}}"#, "-o", "jsonpath={.status.phase}"], "");
+    t.kubectl("a running pod as a table", "get pods -n diff-a --field-selector=status.phase=Running");
+    apply(t, "a pod without containers", "create -n diff-a -f -", &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "empty"}, "spec": {}}));
+    apply(t, "a pod with an unknown field", "create -n diff-a -f -", &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "odd"}, "spec": {"containers": [{"name": "a", "image": "x"}], "strange": 1}}));
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "pod", "namespace": "diff-a"}});
+    apply(t, "a budget", "create -n diff-a -f -", &json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "budget"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "other"}}}}));
+    t.kubectl("budgets as a table", "get pdb -n diff-a");
+    t.with_input("evict a pod", &["create", "--raw", "/api/v1/namespaces/diff-a/pods/pod/eviction", "-f", "-"], &eviction.to_string());
+    t.kubectl("the pod is gone", "wait --for=delete pod/pod -n diff-a --timeout=10s");
+    t.with_input("evict a pod that is not there", &["create", "--raw", "/api/v1/namespaces/diff-a/pods/pod/eviction", "-f", "-"], &eviction.to_string());
+    apply(t, "a node", "create -f -", &json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a", "labels": {"node-role.kubernetes.io/control-plane": ""}}, "spec": {"providerID": "x://1"}}));
+    t.kubectl("cordon the node", "cordon node-a");
+    t.kubectl("taint the node", "taint node node-a key=value:NoSchedule");
+    t.with_input("the status of a node", &["patch", "node", "node-a", "--subresource=status", "-p", r#"{"status":{"conditions":[{"type":"Ready","status":"True"}],"nodeInfo":{"kubeletVersion":"v1.36.0","machineID":"","systemUUID":"","bootID":"","kernelVersion":"","osImage":"","containerRuntimeVersion":"","kubeProxyVersion":"","operatingSystem":"","architecture":""},"addresses":[{"type":"InternalIP","address":"10.0.0.1"}]}}"#, "-o", "jsonpath={.status.conditions[*].type}"], "");
+    t.kubectl("nodes as a table", "get node node-a");
+    t.kubectl("nodes as a wide table", "get node node-a -o wide");
+    t.kubectl("drain the node", "drain node-a --force --ignore-daemonsets");
+    t.kubectl("delete the node", "delete node node-a");
+    apply(t, "a lease", "create -n diff-a -o json -f -", &json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "lease"}, "spec": {"holderIdentity": "me", "leaseDurationSeconds": 15, "renewTime": "2024-01-01T00:00:00.000000Z"}}));
+    t.kubectl("leases as a table", "get lease lease -n diff-a");
+    apply(t, "an event", "create -n diff-a -f -", &json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "event"}, "involvedObject": {"kind": "ConfigMap", "name": "settings", "namespace": "diff-a"}, "reason": "Happened", "message": "it happened", "type": "Normal", "source": {"component": "test"}, "lastTimestamp": "2024-01-01T00:00:00Z", "firstTimestamp": "2024-01-01T00:00:00Z", "count": 1}));
+    t.kubectl("events by field", "get events -n diff-a --field-selector=involvedObject.name=settings -o name");
+    t.kubectl("may I", "auth can-i create pods -n diff-a");
+    t.kubectl("explain a built-in kind in part", "explain configmap.data");
+}
+
+fn bad_input(t: &mut Transcript, d: &Definition) {
+    let path = d.path("diff-a");
+    let raw = |t: &mut Transcript, name: &str, path: &str, body: &str| {
+        t.with_input(name, &["create", "--raw", path, "-f", "-"], body);
+    };
+    raw(t, "a body that is not json", &path, "{");
+    raw(t, "a body that is a list", &path, "[]");
+    raw(t, "a body that is text", &path, "\"text\"");
+    raw(t, "an empty body", &path, "");
+    raw(t, "a body of another kind", &path, r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"}}"#);
+    raw(t, "a body without a kind", &path, &format!(r#"{{"apiVersion":"{}","metadata":{{"name":"x"}}}}"#, d.api_version()));
+    raw(t, "a body of another version", &format!("{path}?fieldValidation=Ignore"), &format!(r#"{{"apiVersion":"{}/v9","kind":"{}","metadata":{{"name":"x"}},"spec":{{"{}":"text"}}}}"#, d.group, d.kind, d.text));
+    raw(t, "metadata that is text", &path, &format!(r#"{{"apiVersion":"{}","kind":"{}","metadata":"x","spec":{{"{}":"text"}}}}"#, d.api_version(), d.kind, d.text));
+    raw(t, "labels that are numbers", &path, &format!(r#"{{"apiVersion":"{}","kind":"{}","metadata":{{"name":"x","labels":{{"a":1}}}},"spec":{{"{}":"text"}}}}"#, d.api_version(), d.kind, d.text));
+    raw(t, "a field validation that is none", &format!("{path}?fieldValidation=Maybe"), &d.object("x", d.least()).to_string());
+    raw(t, "a dry run that is none", &format!("{path}?dryRun=Some"), &d.object("x", d.least()).to_string());
+    t.kubectl("a path that is not there", "get --raw /nowhere");
+    t.kubectl("a group that is not there", "get --raw /apis/nowhere.example.com/v1");
+    t.kubectl("a resource that is not there", &format!("get --raw /apis/{}/v1/namespaces/diff-a/nothings", d.group));
+    t.kubectl("a version that is not there", &format!("get --raw /apis/{}/v9/{}", d.group, d.plural));
+    t.kubectl("a subresource that is not there", &format!("get --raw {path}/full/nothing"));
+    t.kubectl("a limit that is no number", &format!("get --raw {path}?limit=many"));
+    t.kubectl("a kind that is not there", "get nothings");
+    apply(t, "create a kind that is not there", "create -f -", &json!({"apiVersion": "nowhere.example.com/v1", "kind": "Nothing", "metadata": {"name": "x"}}));
+}
+
+fn namespaces(t: &mut Transcript, d: &Definition) {
+    t.kubectl("namespaces as a table", "get namespace diff-a");
+    t.kubectl("a namespace as json", "get namespace diff-a -o json");
+    t.kubectl("create the namespace again", "create namespace diff-a");
+    t.kubectl("a namespace with a bad name", "create namespace Bad_Name");
+    let mut held = d.object("keeps", d.least());
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    apply(t, "create what holds a namespace", "create -n diff-b -f -", &held);
+    t.kubectl("delete a namespace that is held", "delete namespace diff-b --wait=false");
+    t.kubectl("wait until it is terminating", "wait namespace/diff-b --for=jsonpath={.status.phase}=Terminating --timeout=20s");
+    t.kubectl("wait until it says what remains", "wait namespace/diff-b --for=condition=NamespaceFinalizersRemaining --timeout=30s");
+    apply(t, "create in a namespace that is terminating", "create -n diff-b -f -", &d.object("late", d.least()));
+    t.with_input("let it go", &["patch", &d.resource(), "keeps", "-n", "diff-b", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#], "");
+    t.quietly(&["wait", "--for=delete", "namespace/diff-b", "--timeout=60s"], "");
+    t.kubectl("the namespace goes", "get namespace diff-b");
+    t.kubectl("delete a full namespace", "delete namespace diff-a --timeout=60s");
+    t.kubectl("nothing is left in it", &format!("get {} -n diff-a", d.resource()));
+    t.kubectl("the default namespace stays", "delete namespace default");
+}
+
+fn last(t: &mut Transcript, d: &Definition) {
+    apply(t, "an object before the definition goes", "create -f -", &d.object("last", d.least()));
+    t.kubectl("delete the definition", &format!("delete crd {} --timeout=30s", d.resource()));
+    t.kubectl("its objects are gone", &format!("get --raw {}", d.path("default")));
+    t.kubectl("its kind is not known", &format!("get {}", d.resource()));
 }
