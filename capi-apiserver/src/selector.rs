@@ -56,13 +56,12 @@ impl LabelSelector {
             tokens: tokens(text),
             at: 0,
         };
-        parser
-            .selector()
-            .map(Self)
-            .map_err(|why| Status::bad_request(match why.to_string() {
+        parser.selector().map(Self).map_err(|why| {
+            Status::bad_request(match why {
                 why if why.starts_with("found ") => why,
                 why => format!("unable to parse requirement: {why}"),
-            }))
+            })
+        })
     }
 
     /// From a `metav1.LabelSelector`: `None` if it is malformed.
