@@ -80,6 +80,14 @@ impl ClusterController {
         } else {
             Connection::default()
         };
+        let descendants = match descendants(runtime, key).await {
+            Ok(descendants) => Some(descendants),
+            Err(error) => {
+                // The plan says so in its conditions, and tries again.
+                tracing::warn!(error = %error.full_message(), "descendants cannot be listed");
+                None
+            }
+        };
         Ok(ClusterFacts {
             kubeconfig: kubeconfig(runtime, key, &cluster).await?,
             cluster: Facts {
@@ -89,26 +97,24 @@ impl ClusterController {
             },
             infra_cluster,
             control_plane,
-            descendants: descendants(runtime, key).await.ok(),
+            descendants,
             connection,
             settings: self.settings.clone(),
             ..ClusterFacts::default()
         })
     }
 
-    /// Whether the plan's status may be written now: others wait for it, the Cluster is at rest, or
-    /// it stands still.
+    /// Whether the plan's status may be written now: others wait for what it says, or it stands
+    /// still.
     fn may_write(&self, runtime: &Runtime, facts: &ClusterFacts, plan: &ClusterPlan) -> bool {
         let before = &facts.cluster.status;
-        let initialized =
-            |status: &ClusterStatus| is_true(&status.conditions, types::CONTROL_PLANE_INITIALIZED);
-        let milestone = before.initialization != plan.status.initialization
-            || before.phase != plan.status.phase
-            || initialized(before) != initialized(&plan.status);
-        let at_rest = plan.blocked_on.is_empty()
-            && plan.errors.is_empty()
-            && is_true(&plan.status.conditions, types::AVAILABLE);
-        if milestone || at_rest || !plan.metadata.is_empty() || !plan.spec.is_empty() {
+        let becomes = |type_: &str| {
+            !is_true(&before.conditions, type_) && is_true(&plan.status.conditions, type_)
+        };
+        if before.initialization != plan.status.initialization
+            || becomes(types::CONTROL_PLANE_INITIALIZED)
+            || becomes(types::AVAILABLE)
+        {
             return true;
         }
         let mut status = plan.status.clone();

@@ -1,5 +1,6 @@
 //! The Cluster and Machine controllers with the reference providers.
 
+use capi_core::runtime::{Connector as _, ObjectKey};
 use capi_core::{
     controllers,
     testing::reference::{
@@ -26,6 +27,47 @@ fn run(plane: &Plane) -> Running {
     plane.run(all)
 }
 
+/// Brings up a cluster of one control plane machine.
+async fn cluster_of_one(plane: &Plane) -> Running {
+    for object in manifest(&ClusterShape::new("c", 1, 0)) {
+        if object["kind"] != "MachineDeployment" {
+            plane.apply(&object).await;
+        }
+    }
+    let running = run(plane);
+    plane
+        .until(&format!("{CORE}/clusters/c"), is_available)
+        .await;
+    running
+}
+
+/// Sends a request to the workload cluster.
+async fn workload(plane: &Plane, method: &str, path: &str, body: &Value) -> Option<Value> {
+    let key = ObjectKey::new("default", "c");
+    let client = plane
+        .datacenter
+        .connector()
+        .connect(&key, &"".into())
+        .await
+        .expect("a client");
+    let bytes = if body.is_null() {
+        Vec::new()
+    } else {
+        body.to_string().into_bytes()
+    };
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .body(bytes)
+        .expect("a path");
+    match client.request::<Value>(request).await {
+        Ok(object) => Some(object),
+        Err(kube::Error::Api(status)) if status.code == 404 => None,
+        Err(error) => panic!("{method} {path}: {error}"),
+    }
+}
+
 fn is_available(object: Option<&Value>) -> bool {
     object.is_some_and(|object| condition(object, "Available").as_deref() == Some("True"))
 }
@@ -33,13 +75,7 @@ fn is_available(object: Option<&Value>) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_control_plane_comes_up_is_told_of_and_goes_without_a_trace() {
     let plane = Plane::new(Settings::default());
-    let shape = ClusterShape::new("c", 1, 0);
-    for object in manifest(&shape) {
-        if object["kind"] != "MachineDeployment" {
-            plane.apply(&object).await;
-        }
-    }
-    let running = run(&plane);
+    let running = cluster_of_one(&plane).await;
     let cluster = format!("{CORE}/clusters/c");
     let up = plane.until(&cluster, is_available).await.expect("there");
     assert_eq!(up["status"]["phase"], "Provisioned");
@@ -97,6 +133,120 @@ async fn a_control_plane_comes_up_is_told_of_and_goes_without_a_trace() {
     ] {
         let list = plane.get(&gone).await.expect("a list");
         assert_eq!(list["items"], json!([]), "{gone}");
+    }
+    drop(running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_on_its_own_becomes_a_node_and_is_drained_before_it_goes() {
+    let plane = Plane::new(Settings::default());
+    let running = cluster_of_one(&plane).await;
+    let reference =
+        |kind: &str| json!({ "apiGroup": "reference.capi.dev", "kind": kind, "name": "w" });
+    for kind in ["ReferenceConfig", "ReferenceMachine"] {
+        let object = json!({
+            "apiVersion": "reference.capi.dev/v1", "kind": kind,
+            "metadata": { "namespace": "default", "name": "w" }, "spec": {},
+        });
+        plane.apply(&object).await;
+    }
+    plane
+        .apply(&json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": {
+                "namespace": "default", "name": "w",
+                "labels": { "node-role.kubernetes.io/worker": "", "other": "stays" },
+            },
+            "spec": {
+                "clusterName": "c", "version": "v1.33.0",
+                "bootstrap": { "configRef": reference("ReferenceConfig") },
+                "infrastructureRef": reference("ReferenceMachine"),
+            },
+        }))
+        .await;
+    let path = format!("{CORE}/machines/w");
+    let machine = plane.until(&path, is_available).await.expect("there");
+    let metadata = &machine["metadata"];
+    assert_eq!(metadata["ownerReferences"][0]["kind"], "Cluster");
+    assert_eq!(metadata["finalizers"], json!(["machine.cluster.x-k8s.io"]));
+    let config = plane
+        .get(&format!("{REFERENCE}/referenceconfigs/w"))
+        .await
+        .expect("there");
+    let owner = &config["metadata"]["ownerReferences"][0];
+    assert_eq!(
+        (&owner["kind"], &owner["controller"]),
+        (&json!("Machine"), &json!(true))
+    );
+
+    let name = machine["status"]["nodeRef"]["name"]
+        .as_str()
+        .expect("a node");
+    let node_path = format!("/api/v1/nodes/{name}");
+    let node = workload(&plane, "GET", &node_path, &Value::Null)
+        .await
+        .expect("there");
+    let annotations = &node["metadata"]["annotations"];
+    assert_eq!(annotations["cluster.x-k8s.io/machine"], "w");
+    assert_eq!(
+        annotations["cluster.x-k8s.io/labels-from-machine"],
+        "node-role.kubernetes.io/worker"
+    );
+    assert_eq!(
+        node["metadata"]["labels"]["node-role.kubernetes.io/worker"],
+        ""
+    );
+    assert_eq!(node["metadata"]["labels"]["other"], Value::Null);
+
+    // A pod that nobody ends, since there is no kubelet: the machine is drained, and waits.
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "p" },
+        "spec": { "nodeName": name, "containers": [{ "name": "c", "image": "i" }] },
+    });
+    workload(&plane, "POST", pods, &pod).await;
+    plane.delete(&path).await;
+    let draining = "* Pod default/p: deletionTimestamp set, but still not removed from the Node";
+    plane
+        .until(&path, |found| {
+            let list = found.and_then(|machine| machine["status"]["conditions"].as_array());
+            list.into_iter().flatten().any(|condition| {
+                condition["reason"] == "DrainingNode"
+                    && condition["message"]
+                        .as_str()
+                        .is_some_and(|text| text.ends_with(draining))
+            })
+        })
+        .await;
+    let node = workload(&plane, "GET", &node_path, &Value::Null)
+        .await
+        .expect("there");
+    assert_eq!(node["spec"]["unschedulable"], true);
+    assert_eq!(
+        plane.datacenter.machines().len(),
+        2,
+        "the host stays until the pod is gone"
+    );
+
+    let at_once = json!({ "gracePeriodSeconds": 0 });
+    workload(&plane, "DELETE", &format!("{pods}/p"), &at_once).await;
+    assert_eq!(
+        workload(&plane, "GET", &format!("{pods}/p"), &Value::Null).await,
+        None
+    );
+    plane.until(&path, |found| found.is_none()).await;
+    assert_eq!(
+        workload(&plane, "GET", &node_path, &Value::Null).await,
+        None
+    );
+    assert_eq!(
+        plane.datacenter.machines().len(),
+        1,
+        "the control plane is left"
+    );
+    for kind in ["referencemachines", "referenceconfigs"] {
+        assert_eq!(plane.get(&format!("{REFERENCE}/{kind}/w")).await, None);
     }
     drop(running);
 }

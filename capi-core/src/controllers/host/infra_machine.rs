@@ -358,6 +358,11 @@ impl<P: Infrastructure> Controller for InfraMachineHost<P> {
         };
         vec![
             Watch::kind(Machine::KIND.into(), by_machine),
+            // The bootstrap object, whatever its kind: it has the Machine's name, as ours has.
+            Watch::Owned {
+                group: CORE,
+                kind: Machine::KIND.kind,
+            },
             Watch::kind(Cluster::KIND.into(), of_cluster),
             Watch::kind(IPAddressClaim::KIND.into(), own_claims),
             Watch::kind(

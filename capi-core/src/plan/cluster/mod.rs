@@ -209,6 +209,10 @@ pub fn plan(facts: &ClusterFacts, now: Timestamp) -> ClusterPlan {
         && work.spec.topology.is_some()
         && (work.control_plane_ref().is_none() || work.infrastructure_ref().is_none());
     let mut deletion = None;
+    if facts.descendants.is_none() {
+        let error = "failed to list what belongs to the Cluster".to_owned();
+        work.out.errors.push(error);
+    }
     if !waits_for_topology {
         work.infrastructure();
         work.control_plane();

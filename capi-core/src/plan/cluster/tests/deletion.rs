@@ -84,6 +84,7 @@ fn a_deletion_stops_where_something_cannot_be_read() {
     let plan = plan_now(&facts);
     assert!(said(&plan, types::DELETING).starts_with("True InternalError"));
     assert!(plan.actions.is_empty());
+    assert_eq!(plan.errors, ["failed to list what belongs to the Cluster"]);
     assert_eq!(plan.status.workers, facts.cluster.status.workers);
     for type_ in [
         types::WORKERS_AVAILABLE,
