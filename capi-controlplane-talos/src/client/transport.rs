@@ -98,13 +98,14 @@ impl fmt::Debug for Settings {
 
 /// A client of one node's machine API.
 ///
-/// Cheap to clone; clones share the connection. A lost connection is opened again by the next
-/// call. Every call has a deadline of its own, and dropping its future cancels it on the node as
+/// Cheap to clone; clones share the connection. A lost connection, and one that let a deadline
+/// pass, is opened again by the next call. Every call has a deadline of its own, and dropping its future cancels it on the node as
 /// far as the node listens to that.
 #[derive(Clone)]
 pub struct TalosClient {
     endpoint: Endpoint,
-    channel: Channel,
+    channel: Arc<Mutex<Channel>>,
+    reopen: Arc<dyn Fn() -> Channel + Send + Sync>,
     settings: Settings,
     last_failure: Arc<Mutex<Option<ConnectFailure>>>,
 }
@@ -168,6 +169,8 @@ impl TalosClient {
         let transport = ChannelEndpoint::from_static("http://talos.invalid")
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
+        let (again, connector) = (transport.clone(), service.clone());
+        let reopen = move || again.connect_with_connector_lazy(connector.clone());
         let channel = transport.connect_with_connector(service);
         let deadline = settings.clock.sleep(settings.connect_deadline);
         let channel = match futures::future::select(Box::pin(channel), deadline).await {
@@ -191,7 +194,8 @@ impl TalosClient {
         };
         Ok(Self {
             endpoint,
-            channel,
+            channel: Arc::new(Mutex::new(channel)),
+            reopen: Arc::new(reopen),
             settings: settings.clone(),
             last_failure,
         })
@@ -341,7 +345,12 @@ impl TalosClient {
     }
 
     fn grpc(&self) -> tonic::client::Grpc<Channel> {
-        tonic::client::Grpc::new(self.channel.clone())
+        let channel = self
+            .channel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        tonic::client::Grpc::new(channel)
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
     }
@@ -355,9 +364,25 @@ impl TalosClient {
         let timer = self.settings.clock.sleep(deadline);
         match futures::future::select(std::pin::pin!(call), timer).await {
             Either::Left((Ok(answer), _)) => Ok(answer),
-            Either::Left((Err(status), _)) => Err(self.failed(method, &status, deadline)),
-            Either::Right(((), _)) => Err(self.late(method, deadline)),
+            Either::Left((Err(status), _)) => {
+                let error = self.failed(method, &status, deadline);
+                if matches!(error, ClientError::Deadline { .. }) {
+                    self.give_connection_up();
+                }
+                Err(error)
+            }
+            Either::Right(((), _)) => {
+                self.give_connection_up();
+                Err(self.late(method, deadline))
+            }
         }
+    }
+
+    /// A machine that lost its power says nothing, and TCP takes a quarter of an hour to notice;
+    /// Talos counts pings in between as abuse. So a connection that let a deadline pass is not
+    /// used by further calls; those under way on it may still succeed.
+    fn give_connection_up(&self) {
+        *self.channel.lock().unwrap_or_else(PoisonError::into_inner) = (self.reopen)();
     }
 
     /// Tells a connection that failed from a call that was refused: only the first has a cause.

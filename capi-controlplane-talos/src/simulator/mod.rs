@@ -31,7 +31,7 @@ use std::{
 
 use async_trait::async_trait;
 use capi_core::clock::Clock;
-use tokio::{io::DuplexStream, sync::watch};
+use tokio::sync::watch;
 
 use self::state::{Boot, Disk, Inner, Node};
 use crate::client::{BoxedStream, Connector, Endpoint, MACHINE_API_PORT, MachineStage};
@@ -97,7 +97,7 @@ pub struct MachineState {
 }
 
 /// Where an address of the simulated network is reached from other processes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct Route {
     /// Host of the manifests.
@@ -252,6 +252,16 @@ impl Datacenter {
         self.inner.network.routes().into_iter().map(route).collect()
     }
 
+    /// Waits until the routes are others than `known`; for whoever tells them to other processes.
+    pub async fn routes_other_than(&self, known: &[Route]) -> Vec<Route> {
+        self.inner
+            .until(|_| {
+                let routes = self.routes();
+                (routes != known).then_some(routes)
+            })
+            .await
+    }
+
     /// The port of 127.0.0.1 that stands for a host and port.
     #[must_use]
     pub fn route(&self, host: &str, port: u16) -> Option<SocketAddr> {
@@ -301,7 +311,7 @@ impl Datacenter {
 }
 
 /// A connection through the simulated network.
-async fn connect(inner: Arc<Inner>, host: String, port: u16) -> io::Result<DuplexStream> {
+async fn connect(inner: Arc<Inner>, host: String, port: u16) -> io::Result<network::Wire> {
     let target = inner.read(|state| match host.parse::<IpAddr>() {
         Ok(address) if state.node_at(address).is_some() => Some((address, port)),
         _ => state
@@ -331,8 +341,12 @@ async fn expose(inner: &Arc<Inner>, host: &str, port: u16) {
         .expose(host, port, inner.end.clone(), move || {
             connect(owner.clone(), name.clone(), port)
         });
-    if let Err(error) = exposed.await {
-        tracing::warn!(host, port, %error, "no port of 127.0.0.1 for a simulated node");
+    match exposed.await {
+        // whoever waits for routes looks again
+        Ok(()) => inner.write(|_| ()),
+        Err(error) => {
+            tracing::warn!(host, port, %error, "no port of 127.0.0.1 for a simulated node");
+        }
     }
 }
 

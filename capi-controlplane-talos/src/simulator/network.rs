@@ -5,11 +5,16 @@ use std::{
     collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use tokio::{
-    io::DuplexStream,
+    io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf},
     net::TcpListener,
     sync::{mpsc, watch},
 };
@@ -20,9 +25,15 @@ const BUFFER: usize = 256 * 1024;
 /// An address and a port of the simulated network.
 pub(super) type Address = (IpAddr, u16);
 
+struct Listener {
+    incoming: mpsc::UnboundedSender<DuplexStream>,
+    /// The machine lost its power: its connections are not closed but say nothing more.
+    silent: Arc<AtomicBool>,
+}
+
 #[derive(Default)]
 struct Tables {
-    listeners: BTreeMap<Address, mpsc::UnboundedSender<DuplexStream>>,
+    listeners: BTreeMap<Address, Listener>,
     loopback: BTreeMap<(String, u16), SocketAddr>,
 }
 
@@ -36,8 +47,11 @@ impl Network {
 
     /// Listens at an address. Ends when the receiver is dropped.
     pub(super) fn listen(&self, address: Address) -> mpsc::UnboundedReceiver<DuplexStream> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.tables().listeners.insert(address, sender);
+        let (incoming, receiver) = mpsc::unbounded_channel();
+        let silent = Arc::default();
+        self.tables()
+            .listeners
+            .insert(address, Listener { incoming, silent });
         receiver
     }
 
@@ -46,7 +60,7 @@ impl Network {
         self.tables()
             .listeners
             .get(&address)
-            .is_some_and(|listener| !listener.is_closed())
+            .is_some_and(|listener| !listener.incoming.is_closed())
     }
 
     /// Whoever listens at an address does so no more.
@@ -54,16 +68,24 @@ impl Network {
         self.tables().listeners.remove(&address);
     }
 
+    /// Whoever listens at an address has lost its power.
+    pub(super) fn silence(&self, address: Address) {
+        if let Some(listener) = self.tables().listeners.remove(&address) {
+            listener.silent.store(true, Ordering::Release);
+        }
+    }
+
     /// Connects to an address where somebody listens.
-    pub(super) fn connect(&self, address: Address) -> io::Result<DuplexStream> {
-        let (here, there) = tokio::io::duplex(BUFFER);
+    pub(super) fn connect(&self, address: Address) -> io::Result<Wire> {
+        let (stream, there) = tokio::io::duplex(BUFFER);
         let mut tables = self.tables();
-        let taken = tables
-            .listeners
-            .get(&address)
-            .is_some_and(|listener| listener.send(there).is_ok());
-        if taken {
-            return Ok(here);
+        if let Some(listener) = tables.listeners.get(&address)
+            && listener.incoming.send(there).is_ok()
+        {
+            return Ok(Wire {
+                stream,
+                silent: listener.silent.clone(),
+            });
         }
         tables.listeners.remove(&address);
         Err(io::Error::new(
@@ -100,7 +122,7 @@ impl Network {
     ) -> io::Result<()>
     where
         F: Fn() -> Fut + Send + 'static,
-        Fut: Future<Output = io::Result<DuplexStream>> + Send + 'static,
+        Fut: Future<Output = io::Result<Wire>> + Send + 'static,
     {
         let key = (host.to_owned(), port);
         if self.tables().loopback.contains_key(&key) {
@@ -133,5 +155,60 @@ impl Network {
             }
         });
         Ok(())
+    }
+}
+
+/// The client's end of a connection. When the machine at the other end loses its power, nothing
+/// more comes, and what is sent is lost; when it closes the connection, that is seen.
+pub(super) struct Wire {
+    stream: DuplexStream,
+    silent: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Acquire)
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let ended = match &read {
+            Poll::Ready(Ok(())) => buffer.filled().len() == before,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if ended && self.is_silent() {
+            Poll::Pending
+        } else {
+            read
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.stream).poll_write(cx, bytes) {
+            Poll::Ready(Err(_)) if self.is_silent() => Poll::Ready(Ok(bytes.len())),
+            written => written,
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

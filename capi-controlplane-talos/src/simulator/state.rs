@@ -295,18 +295,19 @@ impl Inner {
         }
     }
 
-    /// Ends the machine's life at once: nobody listens at its addresses any more.
+    /// Ends the machine's life at once: nobody listens at its addresses any more, and its
+    /// connections fall silent.
     pub(super) fn power_off(&self, uuid: &str) -> bool {
-        let was_on = self.write(|state| {
+        let stopped = self.write(|state| {
             let node = state.nodes.get_mut(uuid)?;
             let power = node.power.take()?;
+            for address in &node.addresses {
+                self.network.silence((*address, MACHINE_API_PORT));
+                self.network.silence((*address, KUBERNETES_API_PORT));
+            }
             power.abort();
-            Some(node.addresses.clone())
+            Some(())
         });
-        for address in was_on.iter().flatten() {
-            self.network.close((*address, MACHINE_API_PORT));
-            self.network.close((*address, KUBERNETES_API_PORT));
-        }
-        was_on.is_some()
+        stopped.is_some()
     }
 }

@@ -275,3 +275,58 @@ async fn talos_own_client_waits_in_vain_for_members_without_quorum() {
         .await
         .expect("quorum again");
 }
+
+#[tokio::test]
+async fn kubectl_reads_the_nodes_of_a_simulated_cluster() {
+    let Some(directory) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
+        println!("skipped: set KUBEBUILDER_ASSETS to a directory with kubectl");
+        return;
+    };
+    let options = Options::default()
+        .loopback()
+        .latencies(Latencies::instant());
+    let lab = Lab::with(Clock::system(), options);
+    let kubectl = Peer {
+        program: directory.join("kubectl"),
+        directory: tempfile::tempdir().expect("a directory"),
+    };
+    let first = lab.cluster(1).await;
+    let kubeconfig = first.kubeconfig().await.expect("kubeconfig");
+    let kubeconfig = kubectl.file("kubeconfig", kubeconfig.expose_secret());
+    let ca = kubectl.file("ca.crt", &lab.keys.kubernetes.certificate().to_pem());
+    let server = loop {
+        match lab.datacenter.route("10.0.0.100", 6443) {
+            Some(route) => break format!("--server=https://{route}"),
+            None => lab.clock.sleep(Duration::from_millis(10)).await,
+        }
+    };
+    let cache = format!("--cache-dir={}", kubectl.directory.path().display());
+    let get = [
+        "get",
+        "nodes",
+        "-o",
+        "name",
+        &server,
+        "--tls-server-name=10.0.0.100",
+        &cache,
+    ];
+    let nodes = async {
+        loop {
+            let with = [&get[..], &["--kubeconfig", &kubeconfig]].concat();
+            match kubectl.run(&with).await {
+                Ok(nodes) if !nodes.is_empty() => return nodes,
+                _ => lab.clock.sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    let nodes = tokio::time::timeout(Duration::from_secs(30), nodes)
+        .await
+        .expect("nodes");
+    assert_eq!(nodes.trim(), "node/node-1");
+    let anonymous = [&get[..], &["--certificate-authority", &ca, "--token=nobody"]].concat();
+    let error = kubectl.run(&anonymous).await.expect_err("nobody");
+    assert!(
+        error.contains("Unauthorized") || error.contains("logged in"),
+        "{error}"
+    );
+}
