@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsConnector;
 use tonic::{
     Code, Request, Status, Streaming,
+    metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint as ChannelEndpoint},
 };
 use tonic_prost::ProstCodec;
@@ -108,6 +109,8 @@ pub struct TalosClient {
     reopen: Arc<dyn Fn() -> Channel + Send + Sync>,
     settings: Settings,
     last_failure: Arc<Mutex<Option<ConnectFailure>>>,
+    /// Metadata that sends calls on from the node that is dialled.
+    route: Option<(&'static str, MetadataValue<Ascii>)>,
 }
 
 impl fmt::Debug for TalosClient {
@@ -198,6 +201,28 @@ impl TalosClient {
             reopen: Arc::new(reopen),
             settings: settings.clone(),
             last_failure,
+            route: None,
+        })
+    }
+
+    /// A client of another node of the cluster through this one, which must be a control plane
+    /// node; for a node that cannot be reached itself. Shares the connection.
+    ///
+    /// # Errors
+    /// [`ClientError::Answer`] when `node` cannot be an address or host name.
+    pub fn for_node(&self, node: &str) -> Result<Self, ClientError> {
+        self.routed("node", node)
+    }
+
+    pub(crate) fn routed(&self, key: &'static str, value: &str) -> Result<Self, ClientError> {
+        let value = value.parse().map_err(|_| ClientError::Answer {
+            endpoint: self.endpoint.clone(),
+            method: "node",
+            message: format!("{value:?} cannot name a node"),
+        })?;
+        Ok(Self {
+            route: Some((key, value)),
+            ..self.clone()
         })
     }
 
@@ -272,7 +297,7 @@ impl TalosClient {
     }
 
     /// A unary call of any service.
-    pub(super) async fn unary<Req, Res>(
+    pub(crate) async fn unary<Req, Res>(
         &self,
         service: &'static str,
         deadline: Duration,
@@ -290,7 +315,7 @@ impl TalosClient {
                 .await
                 .map_err(|error| Status::from_error(error.into()))?;
             grpc.unary(
-                timed(request, deadline),
+                self.request(request, deadline),
                 path,
                 ProstCodec::<Req, Res>::default(),
             )
@@ -321,7 +346,7 @@ impl TalosClient {
                 .map_err(|error| Status::from_error(error.into()))?;
             let mut stream: Streaming<Res> = grpc
                 .server_streaming(
-                    timed(request, deadline),
+                    self.request(request, deadline),
                     path,
                     ProstCodec::<Req, Res>::default(),
                 )
@@ -342,6 +367,15 @@ impl TalosClient {
 
     pub(super) fn long_deadline(&self) -> Duration {
         self.settings.long_deadline
+    }
+
+    fn request<T>(&self, message: T, deadline: Duration) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(deadline);
+        if let Some((key, value)) = &self.route {
+            request.metadata_mut().insert(*key, value.clone());
+        }
+        request
     }
 
     fn grpc(&self) -> tonic::client::Grpc<Channel> {
@@ -465,12 +499,6 @@ impl AsyncWrite for Observed {
 fn path(service: &'static str, method: &'static str) -> PathAndQuery {
     PathAndQuery::try_from(format!("{service}{method}"))
         .unwrap_or_else(|_| PathAndQuery::from_static("/"))
-}
-
-fn timed<T>(message: T, deadline: Duration) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(deadline);
-    request
 }
 
 async fn open(

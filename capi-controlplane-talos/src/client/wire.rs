@@ -23,6 +23,8 @@ impl<T: prost::Message + Default + std::fmt::Debug> Answer<T> {
 /// An element that names the node it came from.
 pub(crate) trait FromNode: std::fmt::Debug {
     fn metadata(&self) -> Option<&Metadata>;
+    #[cfg(feature = "simulator")]
+    fn metadata_mut(&mut self) -> &mut Option<Metadata>;
 }
 
 // package common
@@ -569,6 +571,10 @@ macro_rules! from_node {
         impl FromNode for $message {
             fn metadata(&self) -> Option<&Metadata> {
                 self.metadata.as_ref()
+            }
+            #[cfg(feature = "simulator")]
+            fn metadata_mut(&mut self) -> &mut Option<Metadata> {
+                &mut self.metadata
             }
         }
     )*};

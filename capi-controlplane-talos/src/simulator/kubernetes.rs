@@ -312,6 +312,7 @@ async fn accept(
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             Some(_) = connections.join_next() => {}
             stream = incoming.recv() => match stream {
                 Some(stream) => {

@@ -25,6 +25,19 @@ pub(super) struct Me {
 }
 
 impl Me {
+    /// The boot that a machine is in now; `None` when it is off.
+    pub(super) fn of(inner: &Arc<Inner>, uuid: &str) -> Option<Self> {
+        let boot = inner.read(|state| {
+            let node = state.nodes.get(uuid).filter(|node| node.is_on())?;
+            Some(node.boots)
+        })?;
+        Some(Self {
+            inner: inner.clone(),
+            uuid: uuid.into(),
+            boot,
+        })
+    }
+
     /// Changes something, unless this boot is over.
     pub(super) fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> Option<T> {
         self.inner

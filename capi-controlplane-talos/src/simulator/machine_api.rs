@@ -2,7 +2,6 @@
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
-use futures::{Stream, stream};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -12,13 +11,10 @@ use hyper_util::{
 };
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
-use tonic::{Code, Status, body::Body};
-use tonic_prost::ProstCodec;
+use tonic::{Status, body::Body};
 
-use super::{answers::Node, life::Me, options::CallFault, server};
-use crate::client::{MACHINE_API_PORT, Role, wire};
-
-const MAX_MESSAGE: usize = 32 * 1024 * 1024;
+use super::{answers::Node, calls, life::Me, options::CallFault, routing, server};
+use crate::client::{MACHINE_API_PORT, Role};
 
 /// Serves the machine API with mutual TLS at one address, until cancelled.
 pub(super) async fn serve(me: Me, address: IpAddr, tls: TlsAcceptor) {
@@ -48,6 +44,7 @@ async fn accept(
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             Some(_) = connections.join_next() => {}
             stream = incoming.recv() => match stream {
                 Some(stream) => {
@@ -147,12 +144,13 @@ impl Call {
             return Status::unimplemented(format!("{method} is not available in maintenance mode"))
                 .into_http();
         }
-        let response = match service {
-            "machine.MachineService" => self.machine(method, request).await,
-            "machine.LifecycleService" | "machine.ImageService" | "cosi.resource.State" => {
-                self.others(service, method, request).await
-            }
-            _ => unknown(service, method),
+        let here = Node {
+            me: self.me.clone(),
+            maintenance: self.maintenance,
+        };
+        let response = match routing::targets(here, service, request.headers()).await {
+            Ok(targets) => calls::dispatch(service, method, targets, request).await,
+            Err(status) => status.into_http(),
         };
         if answer_lost {
             std::future::pending::<()>().await;
@@ -170,204 +168,4 @@ impl Call {
             .clone();
         plan.and_then(|plan| plan(&self.me.uuid, method))
     }
-
-    fn node(&self) -> Node {
-        Node {
-            me: self.me.clone(),
-            maintenance: self.maintenance,
-        }
-    }
-
-    async fn machine(&self, method: &str, request: Request<Incoming>) -> Response<Body> {
-        let node = self.node();
-        match method {
-            "Version" => unary(request, async move |_: wire::Empty| node.version()).await,
-            "Hostname" => unary(request, async move |_: wire::Empty| node.hostname()).await,
-            "ServiceList" => unary(request, async move |_: wire::Empty| node.services()).await,
-            "Bootstrap" => {
-                unary(request, async move |r: wire::BootstrapRequest| {
-                    node.bootstrap(&r)
-                })
-                .await
-            }
-            "EtcdMemberList" => {
-                unary(request, async move |r: wire::EtcdMemberListRequest| {
-                    node.etcd_members(&r).await
-                })
-                .await
-            }
-            "EtcdStatus" => unary(request, async move |_: wire::Empty| node.etcd_status()).await,
-            "EtcdAlarmList" => {
-                unary(request, async move |_: wire::Empty| {
-                    node.etcd_alarms().await
-                })
-                .await
-            }
-            "EtcdLeaveCluster" => {
-                unary(request, async move |_: wire::EtcdLeaveClusterRequest| {
-                    node.etcd_leave().await
-                })
-                .await
-            }
-            "EtcdForfeitLeadership" => {
-                unary(
-                    request,
-                    async move |_: wire::EtcdForfeitLeadershipRequest| node.etcd_forfeit().await,
-                )
-                .await
-            }
-            "EtcdRemoveMemberByID" => {
-                unary(
-                    request,
-                    async move |r: wire::EtcdRemoveMemberByIdRequest| node.etcd_remove(&r).await,
-                )
-                .await
-            }
-            "ApplyConfiguration" => {
-                unary(request, async move |r: wire::ApplyConfigurationRequest| {
-                    node.apply(&r)
-                })
-                .await
-            }
-            "Reboot" => unary(request, async move |_: wire::RebootRequest| node.reboot()).await,
-            "Shutdown" => {
-                unary(request, async move |_: wire::ShutdownRequest| {
-                    node.shutdown()
-                })
-                .await
-            }
-            "Reset" => {
-                unary(request, async move |r: wire::ResetRequest| {
-                    node.reset(&r).await
-                })
-                .await
-            }
-            "Upgrade" => {
-                unary(request, async move |r: wire::UpgradeRequest| {
-                    node.upgrade_legacy(&r)
-                })
-                .await
-            }
-            "Kubeconfig" => {
-                streaming(request, async move |_: wire::Empty| {
-                    node.kubeconfig().map(stream::iter)
-                })
-                .await
-            }
-            "EtcdSnapshot" => {
-                streaming(request, async move |_: wire::EtcdSnapshotRequest| {
-                    node.etcd_snapshot().map(stream::iter)
-                })
-                .await
-            }
-            "List" => {
-                streaming(request, async move |r: wire::ListRequest| {
-                    node.list(&r).map(stream::iter)
-                })
-                .await
-            }
-            "Read" => {
-                streaming(request, async move |r: wire::ReadRequest| {
-                    node.read(&r).map(stream::iter)
-                })
-                .await
-            }
-            "Events" => {
-                streaming(request, async move |_: wire::EventsRequest| {
-                    Ok(node.events())
-                })
-                .await
-            }
-            _ => unknown("machine.MachineService", method),
-        }
-    }
-
-    async fn others(
-        &self,
-        service: &str,
-        method: &str,
-        request: Request<Incoming>,
-    ) -> Response<Body> {
-        let node = self.node();
-        match (service, method) {
-            ("cosi.resource.State", "Get") => {
-                unary(request, async move |r: wire::ResourceGetRequest| {
-                    node.resource(&r)
-                })
-                .await
-            }
-            ("machine.ImageService", "Pull") if node.has_lifecycle() => {
-                streaming(request, async move |r: wire::ImagePullRequest| {
-                    node.pull(&r).map(stream::iter)
-                })
-                .await
-            }
-            ("machine.LifecycleService", "Upgrade") if node.has_lifecycle() => {
-                streaming(request, async move |r: wire::LifecycleUpgradeRequest| {
-                    node.upgrade(&r).map(stream::iter)
-                })
-                .await
-            }
-            _ => unknown(service, method),
-        }
-    }
-}
-
-fn unknown(service: &str, method: &str) -> Response<Body> {
-    Status::new(
-        Code::Unimplemented,
-        format!("unknown method {method} for service {service}"),
-    )
-    .into_http()
-}
-
-fn codec<Req, Res>() -> tonic::server::Grpc<ProstCodec<Res, Req>>
-where
-    Req: prost::Message + Default + Send + 'static,
-    Res: prost::Message + Default + Send + 'static,
-{
-    tonic::server::Grpc::new(ProstCodec::default())
-        .max_decoding_message_size(MAX_MESSAGE)
-        .max_encoding_message_size(MAX_MESSAGE)
-}
-
-async fn unary<Req, Res, F, Fut>(request: Request<Incoming>, handle: F) -> Response<Body>
-where
-    F: FnOnce(Req) -> Fut,
-    Fut: Future<Output = Result<Res, Status>>,
-    Req: prost::Message + Default + Send + 'static,
-    Res: prost::Message + Default + Send + 'static,
-{
-    let mut handle = Some(handle);
-    let service = tower::service_fn(move |request: tonic::Request<Req>| {
-        let handle = handle.take();
-        async move {
-            match handle {
-                Some(handle) => handle(request.into_inner()).await.map(tonic::Response::new),
-                None => Err(Status::internal("called twice")),
-            }
-        }
-    });
-    codec::<Req, Res>().unary(service, request).await
-}
-
-async fn streaming<Req, Res, F, Fut, S>(request: Request<Incoming>, handle: F) -> Response<Body>
-where
-    F: FnOnce(Req) -> Fut,
-    Fut: Future<Output = Result<S, Status>>,
-    S: Stream<Item = Result<Res, Status>> + Send + 'static,
-    Req: prost::Message + Default + Send + 'static,
-    Res: prost::Message + Default + Send + 'static,
-{
-    let mut handle = Some(handle);
-    let service = tower::service_fn(move |request: tonic::Request<Req>| {
-        let handle = handle.take();
-        async move {
-            match handle {
-                Some(handle) => handle(request.into_inner()).await.map(tonic::Response::new),
-                None => Err(Status::internal("called twice")),
-            }
-        }
-    });
-    codec::<Req, Res>().server_streaming(service, request).await
 }

@@ -11,6 +11,7 @@
 
 mod answers;
 mod apply;
+mod calls;
 mod config;
 mod etcd;
 mod iso;
@@ -19,6 +20,7 @@ mod life;
 mod machine_api;
 mod network;
 mod options;
+mod routing;
 mod seed;
 mod server;
 mod state;

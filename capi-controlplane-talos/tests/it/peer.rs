@@ -323,7 +323,11 @@ async fn kubectl_reads_the_nodes_of_a_simulated_cluster() {
         .await
         .expect("nodes");
     assert_eq!(nodes.trim(), "node/node-1");
-    let anonymous = [&get[..], &["--certificate-authority", &ca, "--token=nobody"]].concat();
+    let anonymous = [
+        &get[..],
+        &["--certificate-authority", &ca, "--token=nobody"],
+    ]
+    .concat();
     let error = kubectl.run(&anonymous).await.expect_err("nobody");
     assert!(
         error.contains("Unauthorized") || error.contains("logged in"),
