@@ -60,6 +60,7 @@ pub(crate) struct RpcStatus {
     #[prost(string, tag = "2")]
     pub(crate) message: String,
 }
+#[cfg(feature = "simulator")]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Any {
     #[prost(string, tag = "1")]
@@ -303,6 +304,7 @@ pub(crate) struct ReadRequest {
     #[prost(string, tag = "1")]
     pub(crate) path: String,
 }
+#[cfg(feature = "simulator")]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct EventsRequest {
     #[prost(int32, tag = "1")]
@@ -314,6 +316,7 @@ pub(crate) struct EventsRequest {
     #[prost(string, tag = "4")]
     pub(crate) with_actor_id: String,
 }
+#[cfg(feature = "simulator")]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Event {
     #[prost(message, optional, tag = "1")]
@@ -325,6 +328,7 @@ pub(crate) struct Event {
     #[prost(string, tag = "4")]
     pub(crate) actor_id: String,
 }
+#[cfg(feature = "simulator")]
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct SequenceEvent {
     #[prost(string, tag = "1")]
@@ -591,7 +595,6 @@ from_node!(
     Reset,
     Upgrade,
     FileInfo,
-    Event,
     Bootstrap,
     EtcdMembers,
     EtcdRemoveMemberById,

@@ -6,3 +6,4 @@ mod kubernetes;
 mod machine_api;
 mod peer;
 mod provider;
+mod secrecy;
