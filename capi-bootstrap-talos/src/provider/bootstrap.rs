@@ -1,13 +1,15 @@
 //! The provider: what the SDK calls for each TalosConfig.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use capi_core::api::MachineAddressType;
 use capi_core::pki::{KeyAlgorithm, PrivateKey};
 use capi_core::provider::{
-    Bootstrap, BootstrapContext, BootstrapData, BootstrapRole, Progress, ProviderError,
-    StatusFields,
+    Bootstrap, BootstrapContext, BootstrapData, BootstrapRole, NamedSecret, Progress,
+    ProviderError, StatusFields,
 };
 use capi_core::ready;
 use jiff::Timestamp;
@@ -33,6 +35,9 @@ pub struct TalosBootstrap {
     service_account_key: Option<PrivateKey>,
     /// The last bundle that was made, until its secret is seen: by UID of the cluster.
     made: Mutex<Option<(String, SecretsBundle)>>,
+    /// Bundles that were read: to check the keys of one costs milliseconds, and every machine
+    /// of a cluster has the same.
+    read: ReadBundles,
 }
 
 impl fmt::Debug for TalosBootstrap {
@@ -53,7 +58,7 @@ impl TalosBootstrap {
     pub fn with_service_account_key(key: PrivateKey) -> Self {
         Self {
             service_account_key: Some(key),
-            made: Mutex::default(),
+            ..Self::default()
         }
     }
 
@@ -62,13 +67,11 @@ impl TalosBootstrap {
         &self,
         cx: &BootstrapContext<TalosConfig>,
         contract: Contract,
-    ) -> Result<SecretsBundle, ProviderError> {
+    ) -> Result<Arc<SecretsBundle>, ProviderError> {
         let namespace = namespace(cx);
         let name = secrets::bundle_name(cluster_name(cx));
         let ports = cx.context.secrets();
-        let read = |secret| {
-            secrets::read_bundle(&secret).map_err(|error| secrets::unusable(&name, &error))
-        };
+        let read = |secret| self.read.read(namespace, &secret);
         if let Some(secret) = ports.get(namespace, &name).await? {
             return read(secret);
         }
@@ -187,6 +190,50 @@ impl TalosBootstrap {
     }
 }
 
+/// Bundles by namespace and name of their secrets, with the bytes that they were read from.
+#[derive(Default)]
+struct ReadBundles(std::sync::Mutex<BTreeMap<(String, String), ReadBundle>>);
+
+struct ReadBundle {
+    bytes: SecretSlice<u8>,
+    bundle: Arc<SecretsBundle>,
+}
+
+impl ReadBundles {
+    /// How many clusters are kept.
+    const MOST: usize = 256;
+
+    fn read(
+        &self,
+        namespace: &str,
+        secret: &NamedSecret,
+    ) -> Result<Arc<SecretsBundle>, ProviderError> {
+        let bytes = secret.expose("bundle");
+        let key = (namespace.to_owned(), secret.name.clone());
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = known
+            .get(&key)
+            .filter(|read| bytes == Some(read.bytes.expose_secret()))
+        {
+            return Ok(Arc::clone(&read.bundle));
+        }
+        let bundle = secrets::read_bundle(secret)
+            .map_err(|error| secrets::unusable(&secret.name, &error))?;
+        let bundle = Arc::new(bundle);
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        if let Some(bytes) = bytes {
+            let read = ReadBundle {
+                bytes: SecretSlice::from(bytes.to_vec()),
+                bundle: Arc::clone(&bundle),
+            };
+            known.insert(key, read);
+        }
+        Ok(bundle)
+    }
+}
+
 #[async_trait]
 impl Bootstrap for TalosBootstrap {
     type Config = TalosConfig;
@@ -225,7 +272,7 @@ impl Bootstrap for TalosBootstrap {
             None => None,
         };
         let generated =
-            recipe::generate(spec, &facts, bundle.as_ref()).map_err(|error| invalid(&error))?;
+            recipe::generate(spec, &facts, bundle.as_deref()).map_err(|error| invalid(&error))?;
         let client = match (&bundle, machine_type) {
             (Some(bundle), Some(machine_type)) => {
                 let certificates = &bundle.certificates;
@@ -289,8 +336,7 @@ impl Bootstrap for TalosBootstrap {
                 ),
             ));
         };
-        let bundle =
-            secrets::read_bundle(&secret).map_err(|error| secrets::unusable(&name, &error))?;
+        let bundle = self.read.read(namespace(cx), &secret)?;
         let certificates = &bundle.certificates;
         self.derived(
             cx,

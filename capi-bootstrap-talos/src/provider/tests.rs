@@ -499,6 +499,25 @@ async fn a_bundle_that_cannot_be_used_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_bundle_that_was_replaced_is_read_again() {
+    let world = World::new();
+    world.data(&world.control_plane()).await;
+    let other = testing::bundle();
+    world.store.remove("c1-ca");
+    world.store.insert(secrets::bundle_request("c1", other));
+    let data = world.data(&world.control_plane()).await;
+    assert_eq!(
+        config(&data).talos_ca().as_ref(),
+        Some(&other.certificates.talos.certificate)
+    );
+    world.refresh().await;
+    assert_eq!(
+        world.talosconfig().certificate_authority,
+        other.certificates.talos.certificate
+    );
+}
+
+#[tokio::test]
 async fn a_spec_that_cannot_work_is_invalid_until_it_changes() {
     let world = World::new();
     let cases: [(serde_json::Value, &str); 5] = [

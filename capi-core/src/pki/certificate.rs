@@ -396,7 +396,7 @@ impl CertificateAuthority {
         params.is_ca = IsCa::NoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        if request.server && self.key.algorithm() == KeyAlgorithm::Rsa {
+        if request.server && key.algorithm() == KeyAlgorithm::Rsa {
             params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
         }
         if request.server {

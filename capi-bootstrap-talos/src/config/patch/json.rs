@@ -2,14 +2,16 @@
 //! key that is not there adds it, and an add at index -1 appends. Everything else that the
 //! library lets pass by accident is refused with a reason.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use crate::config::document::{decode_document, encode_document};
 use crate::config::yaml::Node;
 use crate::config::{ConfigError, MachineConfig};
 
-/// One operation.
-#[derive(Clone, Debug, PartialEq)]
+/// One operation. Debug does not show the value, which can be a secret.
+#[derive(Clone, PartialEq)]
 pub struct JsonOperation {
     /// `add`, `remove`, `replace`, `move`, `copy` or `test`.
     pub op: String,
@@ -19,6 +21,16 @@ pub struct JsonOperation {
     pub from: Option<String>,
     /// Value of an add, replace or test.
     pub value: Option<Value>,
+}
+
+impl fmt::Debug for JsonOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JsonOperation")
+            .field("op", &self.op)
+            .field("path", &self.path)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Operations, in order.

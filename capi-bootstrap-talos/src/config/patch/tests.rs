@@ -16,6 +16,17 @@ fn apply(config: &str, patches: &[&str]) -> Result<String, ConfigError> {
     Ok(config.to_yaml().expose_secret().to_owned())
 }
 
+#[test]
+fn debug_of_a_patch_shows_no_value() {
+    for text in [
+        "machine: {token: s3cr3t}",
+        "[{\"op\": \"add\", \"path\": \"/machine/token\", \"value\": \"s3cr3t\"}]",
+    ] {
+        let shown = format!("{:?}", Patch::parse(text).unwrap());
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+    }
+}
+
 /// The configuration and its patches, and the file of the expected result.
 const VECTORS: &[(&str, &[&str], &str)] = &[
     (
