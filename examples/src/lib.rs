@@ -1,1 +1,5 @@
-//! Examples live beside this package, one file per thing a reader wants to do.
+//! What the examples share: a datacenter that is simulated, as URLs and credentials, and a small
+//! client for objects of any kind.
+
+pub mod lab;
+pub mod objects;
