@@ -183,17 +183,23 @@ impl fmt::Debug for Lab {
 
 fn datacenter(options: &LabOptions) -> Datacenter {
     let gib = 1u64 << 30;
-    let mut datacenter = Datacenter::default();
+    let mut datacenter = Datacenter::new("lab", 1);
     for node in &options.nodes {
         datacenter.add_node(node, 32, 128 * gib, &["vmbr0"]);
     }
     datacenter.add_storage("local", "dir", false, &["iso", "vztmpl", "backup", "snippets"]);
     datacenter.add_storage("local-lvm", "lvmthin", false, &["images", "rootdir"]);
     datacenter.add_token(TOKEN, options.secret.clone());
-    for (number, vmid) in options.templates.iter().enumerate() {
-        let node = options.nodes.first().cloned().unwrap_or_default();
-        let mut spec = TemplateSpec::new("talos", number as u64 + 1);
-        spec.node = node;
+    for vmid in &options.templates {
+        let spec = TemplateSpec {
+            name: "talos-nocloud".to_owned(),
+            node: options.nodes.first().cloned().unwrap_or_default(),
+            storage: "local-lvm".to_owned(),
+            tags: "template;talos".to_owned(),
+            disk_gib: 10,
+            memory_mib: 2048,
+            bridge: "vmbr0".to_owned(),
+        };
         datacenter.add_template(*vmid, &spec);
     }
     datacenter
