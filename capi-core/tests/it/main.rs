@@ -6,5 +6,6 @@ mod hosts;
 mod ipam;
 mod lifecycle;
 mod sets;
+mod living_path;
 mod support;
 mod workers;
