@@ -72,6 +72,11 @@ impl From<bool> for ConditionStatus {
     }
 }
 
+/// The older form leaves out what the newer one says with an empty text; its schema refuses that.
+fn is_none_or_empty(text: &Option<String>) -> bool {
+    text.as_deref().is_none_or(str::is_empty)
+}
+
 /// A condition in the form of the v1beta1 contract, kept beside the new ones until that contract ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -83,14 +88,14 @@ pub struct V1Beta1Condition {
     /// `True`, `False` or `Unknown`.
     pub status: String,
     /// `Error`, `Warning` or `Info`, only with status `False`.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_none_or_empty")]
     pub severity: Option<String>,
     /// When the condition changed last.
     pub last_transition_time: Time,
     /// Why, as one word for programs.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_none_or_empty")]
     pub reason: Option<String>,
     /// Why, as a sentence for people.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_none_or_empty")]
     pub message: Option<String>,
 }

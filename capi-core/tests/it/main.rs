@@ -6,6 +6,5 @@ mod hosts;
 mod ipam;
 mod lifecycle;
 mod sets;
-mod living_path;
 mod support;
 mod workers;
