@@ -348,13 +348,15 @@ impl Run<'_> {
         let patched = objects::patch(self.client(), deployment, &patch).await?;
         self.view.remember("workers get a new template", &patched);
         self.view.say("replacing workers: twice the memory");
-        let replicas = patched["spec"]["replicas"].as_i64();
-        self.up("all workers are new", replicas).await?;
-        let after = self.machines().await?;
-        if let Some(kept) = before.intersection(&after).next() {
-            return Err(format!("Machine {kept} was not replaced").into());
-        }
-        Ok(())
+        let machines = TREE[4].0.replace("NS", &namespace);
+        self.wait("the old workers are gone", &machines, move |machines| {
+            machines.iter().all(|machine| {
+                let name = machine["metadata"]["name"].as_str().unwrap_or_default();
+                !before.contains(name)
+            })
+        })
+        .await?;
+        self.up("all workers are new", patched["spec"]["replicas"].as_i64()).await
     }
 
     /// Names of the workers.
