@@ -20,6 +20,8 @@ pub(crate) struct Reply {
     pub(crate) code: u16,
     pub(crate) content_type: &'static str,
     pub(crate) warnings: Vec<String>,
+    /// Seconds after which the client may try again.
+    pub(crate) retry_after: Option<u32>,
     pub(crate) body: Body,
 }
 
@@ -44,6 +46,7 @@ impl Reply {
             code,
             content_type: JSON,
             warnings: Vec::new(),
+            retry_after: None,
             body: Body::from(body.into()),
         }
     }
@@ -53,6 +56,7 @@ impl Reply {
             code: 200,
             content_type: JSON,
             warnings: Vec::new(),
+            retry_after: None,
             body: Body(Content::Chunks(body)),
         }
     }
@@ -62,6 +66,7 @@ impl Reply {
             code,
             content_type: "text/plain; charset=utf-8",
             warnings: Vec::new(),
+            retry_after: None,
             body: Body::from(text.into()),
         }
     }
@@ -71,6 +76,7 @@ impl Reply {
             code: 200,
             content_type: JSON,
             warnings: Vec::new(),
+            retry_after: None,
             body: Body(Content::Watch(Box::new(watch))),
         }
     }
@@ -81,7 +87,11 @@ impl Reply {
     }
 
     pub(crate) fn failure(status: &Status) -> Self {
-        Self::json(status.code(), status.to_json())
+        let seconds = status.details().map(|details| details.retry_after_seconds);
+        Self {
+            retry_after: seconds.filter(|seconds| *seconds > 0),
+            ..Self::json(status.code(), status.to_json())
+        }
     }
 
     pub(crate) fn into_response(self) -> Response<Body> {
@@ -93,10 +103,13 @@ impl Reply {
             header::CONTENT_TYPE,
             HeaderValue::from_static(self.content_type),
         );
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         for warning in self.warnings {
             let text: String = warning.chars().filter(|c| !c.is_control()).collect();
             let text = text.replace('\\', "\\\\").replace('"', "\\\"");
-            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+            if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{text}\"").as_bytes()) {
                 headers.append(header::WARNING, value);
             }
         }

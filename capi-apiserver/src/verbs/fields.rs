@@ -78,6 +78,9 @@ fn with_write<T>(call: &Call<'_>, run: impl FnOnce(&Write<'_>) -> T) -> T {
 /// Sets managedFields of `new`.
 pub(crate) fn track(call: &Call<'_>, new: &mut Value<'_>, old: Option<&Value<'_>>, writer: Writer) {
     if writer == Writer::Update {
+        if old.is_some_and(|old| same(old, new)) {
+            return;
+        }
         with_write(call, |write| apply::update(old, new, write));
         if call.path.subresource == "scale" {
             untimed(new);

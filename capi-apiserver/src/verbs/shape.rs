@@ -1,11 +1,11 @@
 //! From the body of a request to an object that may be stored: decoding, type, pruning,
 //! defaulting, admission, validation. Decides about the object alone, not about what is stored.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     builtin,
-    hooks::{AdmissionRequest, Operation},
+    hooks::{Admission, AdmissionRequest, Operation},
     json::{self, Object, Value},
     request::{FieldValidation, protobuf},
     schema::{FieldError, FieldErrorKind},
@@ -293,6 +293,15 @@ fn admission<'a>(
     }
 }
 
+fn hooks<'c>(call: &Call<'c>) -> &'c [Arc<dyn Admission>] {
+    let hooks = &call.server.hooks;
+    if hooks.admission.is_empty() {
+        &[]
+    } else {
+        hooks.admission(&call.resource.qualified())
+    }
+}
+
 /// Asks the registered hooks to change the object.
 pub(crate) fn mutate(
     call: &Call<'_>,
@@ -300,7 +309,7 @@ pub(crate) fn mutate(
     object: &mut Value<'_>,
     old: Option<&Value<'_>>,
 ) -> Result<(), Status> {
-    for hook in call.server.hooks.admission(&call.resource.qualified()) {
+    for hook in hooks(call) {
         hook.mutate(&admission(call, operation, &call.path.name, old), object)?;
     }
     Ok(())
@@ -313,7 +322,7 @@ pub(crate) fn admit(
     object: &Value<'_>,
     old: Option<&Value<'_>>,
 ) -> Result<(), Status> {
-    for hook in call.server.hooks.admission(&call.resource.qualified()) {
+    for hook in hooks(call) {
         hook.validate(&admission(call, operation, &call.path.name, old), object)?;
     }
     Ok(())

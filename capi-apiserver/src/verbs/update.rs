@@ -3,7 +3,7 @@
 use crate::{
     builtin,
     hooks::Operation,
-    json::{self, Value},
+    json::{self, Object, Value},
     object,
     reply::Reply,
     server::Call,
@@ -65,12 +65,12 @@ pub(crate) fn put(call: &Call<'_>) -> Result<Reply, Status> {
 
 /// Replaces a stored object by `new`, which has been pruned and defaulted. Both are in the version
 /// of the request. The path's subresource decides which part of the object may change.
-pub(crate) fn change(
+pub(crate) fn change<'v>(
     call: &Call<'_>,
     key: &str,
     stored: &Stored,
-    old: &Value<'_>,
-    mut new: Value<'_>,
+    old: &Value<'v>,
+    mut new: Value<'v>,
     warnings: Vec<String>,
     writer: fields::Writer,
 ) -> Result<Reply, Status> {
@@ -163,64 +163,57 @@ const IDENTITY: [&str; 8] = [
     "resourceVersion",
 ];
 
-fn keep_identity(old: &Value<'_>, new: &mut Value<'_>) {
+fn keep_identity<'v>(old: &Value<'v>, new: &mut Value<'v>) {
     let Some(Value::Object(metadata)) = new.get_mut("metadata") else {
         return;
     };
     metadata.remove("selfLink");
+    let Some(old) = old.get("metadata").and_then(Value::as_object) else {
+        return;
+    };
     for field in IDENTITY {
-        match old.at(&["metadata", field]) {
-            Some(value) => {
-                if metadata.get(field) != Some(value) {
-                    metadata.insert(field, value.clone().into_owned());
-                }
-            }
-            None => {
-                metadata.remove(field);
-            }
-        }
+        keep(old, metadata, field);
     }
 }
 
 /// With a status subresource, status changes only through it, and everything else only besides it.
-fn keep_part(call: &Call<'_>, old: &Value<'_>, new: &mut Value<'_>, status_only: bool) {
+/// Members are compared and, only where they differ, copied.
+fn keep_part<'v>(call: &Call<'_>, old: &Value<'v>, new: &mut Value<'v>, status_only: bool) {
     if !call.version().status {
         return;
     }
-    let Value::Object(new) = new else { return };
-    if status_only {
-        let managed = new
-            .get_mut("metadata")
-            .and_then(|metadata| metadata.as_object_mut()?.remove("managedFields"));
-        let status = new.remove("status");
-        let mut kept = match old.clone().into_owned() {
-            Value::Object(kept) => kept,
-            _ => return,
-        };
-        match status {
-            Some(status) => {
-                kept.insert("status", status.into_owned());
-            }
-            None => {
-                kept.remove("status");
-            }
-        }
-        if let (Some(managed), Some(Value::Object(metadata))) = (managed, kept.get_mut("metadata"))
-        {
-            metadata.insert("managedFields", managed.into_owned());
-        }
-        *new = kept;
-    } else {
-        match old.get("status") {
-            Some(status) => {
-                if new.get("status") != Some(status) {
-                    new.insert("status", status.clone().into_owned());
+    let (Some(old), Value::Object(new)) = (old.as_object(), new) else {
+        return;
+    };
+    if !status_only {
+        return keep(old, new, "status");
+    }
+    new.retain(|name, _| name == "status" || old.contains_key(name));
+    for (name, value) in old.iter() {
+        match name {
+            "status" => {}
+            "metadata" => {
+                let (Some(old), Some(Value::Object(metadata))) =
+                    (value.as_object(), new.get_mut(name))
+                else {
+                    continue;
+                };
+                metadata.retain(|name, _| name == "managedFields" || old.contains_key(name));
+                for (name, _) in old.iter().filter(|(name, _)| *name != "managedFields") {
+                    keep(old, metadata, name);
                 }
             }
-            None => {
-                new.remove("status");
-            }
+            _ => keep(old, new, name),
         }
+    }
+}
+
+/// Makes a member what it was.
+fn keep<'v>(old: &Object<'v>, new: &mut Object<'v>, name: &str) {
+    match old.get(name) {
+        Some(value) if new.get(name) == Some(value) => {}
+        Some(value) => drop(new.insert(name.to_owned(), value.clone())),
+        None => drop(new.remove(name)),
     }
 }
 
