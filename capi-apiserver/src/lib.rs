@@ -20,18 +20,7 @@
 //! [`Audit`] is told of each request, [`Clock`] and [`Builder::seed`] make a run repeatable.
 //! [`json`], [`schema`], [`patch`], [`apply`], [`table`] and [`openapi`] are pure and know no store.
 //!
-//! # Differences from kube-apiserver
-//! A test runs one script of kubectl against both; what differs, and why:
-//! * `kubectl explain` describes metadata in other words, since upstream's texts are not copied, and
-//!   `fieldsV1` has no type of its own.
-//! * A new Node gets no `node.kubernetes.io/not-ready` taint, which only the node lifecycle
-//!   controller would remove again.
-//! * Whoever is authenticated may do everything; reviews say so.
-//! * Garbage collection, emptying of namespaces, establishment of definitions and the counts of
-//!   disruption budgets are done when the request that caused them is answered, not some time after.
-//! * Shares of pods in disruption budgets are of the pods that are there, since there are no
-//!   controllers whose scale could be asked.
-//! * Protobuf bodies are read for the kinds that kubectl sends so; answers are JSON or YAML.
+//! What differs from kube-apiserver, and why, is listed in `docs/differences.md`.
 
 pub mod apply;
 mod audit;

@@ -167,7 +167,11 @@ pub fn update(live: Option<&Value<'_>>, new: &mut Value<'_>, write: &Write<'_>) 
 
 /// An object in which nothing is set.
 fn nothing(schema: &Schema) -> Value<'static> {
-    schema.zero.as_deref().cloned().unwrap_or_else(|| Value::Object(crate::json::Object::new()))
+    schema
+        .zero
+        .as_deref()
+        .cloned()
+        .unwrap_or_else(|| Value::Object(crate::json::Object::new()))
 }
 
 fn update_entries<'v>(

@@ -175,7 +175,12 @@ pub(crate) fn validate(
 
 /// A version as the real server shows it: in the members of its internal type.
 fn shown(version: &Value<'_>) -> String {
-    let text = |name: &str| version.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| {
+        version
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let flag = |name: &str| version.get(name).and_then(Value::as_bool) == Some(true);
     format!(
         "{{\"Name\":\"{}\",\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}}",

@@ -53,7 +53,9 @@ impl Rule {
             return Some(("rule", problem.clone()));
         }
         let text = self.source.message_expression.as_deref()?;
-        Program::compile(text).err().map(|error| ("messageExpression", error.to_string()))
+        Program::compile(text)
+            .err()
+            .map(|error| ("messageExpression", error.to_string()))
     }
 
     fn words(&self) -> &str {

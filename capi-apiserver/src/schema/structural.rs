@@ -22,7 +22,11 @@ pub fn check_structural(schema: &Value<'_>, path: &Path<'_>) -> Vec<FieldError> 
     if errors.is_empty() {
         match Schema::read(schema) {
             Ok(read) => check_rules(&read, path, &mut errors),
-            Err(error) => errors.push(FieldError::invalid(path, &Value::from(""), &error.to_string())),
+            Err(error) => errors.push(FieldError::invalid(
+                path,
+                &Value::from(""),
+                &error.to_string(),
+            )),
         }
     }
     if errors.is_empty() {
@@ -41,11 +45,18 @@ fn flag(schema: &Value<'_>, name: &str) -> bool {
 }
 
 fn list<'v, 'a>(schema: &'v Value<'a>, name: &str) -> &'v [Value<'a>] {
-    schema.get(name).and_then(Value::as_array).unwrap_or_default()
+    schema
+        .get(name)
+        .and_then(Value::as_array)
+        .unwrap_or_default()
 }
 
 fn properties<'v, 'a>(schema: &'v Value<'a>) -> impl Iterator<Item = (&'v str, &'v Value<'a>)> {
-    schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Object::iter)
+    schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Object::iter)
 }
 
 fn check(schema: &Value<'_>, level: Level, path: &Path<'_>, errors: &mut Vec<FieldError>) {
@@ -54,17 +65,28 @@ fn check(schema: &Value<'_>, level: Level, path: &Path<'_>, errors: &mut Vec<Fie
     let open = flag(schema, "x-kubernetes-preserve-unknown-fields");
     let embedded = flag(schema, "x-kubernetes-embedded-resource");
     if kind == "array" && schema.get("items").is_none() {
-        errors.push(FieldError::required(&path.field("items"), "must be specified"));
+        errors.push(FieldError::required(
+            &path.field("items"),
+            "must be specified",
+        ));
     }
     if let Some(items) = schema.get("items") {
         if items.as_array().is_some() {
-            errors.push(FieldError::forbidden(&path.field("items"), "items must be a schema object and not an array"));
+            errors.push(FieldError::forbidden(
+                &path.field("items"),
+                "items must be a schema object and not an array",
+            ));
         } else {
             check(items, Level::Item, &path.field("items"), errors);
         }
     }
     for (name, property) in properties(schema) {
-        check(property, Level::Field, &path.field("properties").key(name), errors);
+        check(
+            property,
+            Level::Field,
+            &path.field("properties").key(name),
+            errors,
+        );
     }
     if let Some(additional) = schema.get("additionalProperties") {
         let here = path.field("additionalProperties");
@@ -72,14 +94,23 @@ fn check(schema: &Value<'_>, level: Level, path: &Path<'_>, errors: &mut Vec<Fie
             errors.push(FieldError::forbidden(&here, "must not be used at the root"));
         }
         if embedded {
-            errors.push(FieldError::forbidden(&here, "must not be used if x-kubernetes-embedded-resource is set"));
+            errors.push(FieldError::forbidden(
+                &here,
+                "must not be used if x-kubernetes-embedded-resource is set",
+            ));
         }
         if properties(schema).next().is_some() {
-            errors.push(FieldError::forbidden(&here, "additionalProperties and properties are mutual exclusive"));
+            errors.push(FieldError::forbidden(
+                &here,
+                "additionalProperties and properties are mutual exclusive",
+            ));
         }
         match additional {
             Value::Bool(false) => {
-                errors.push(FieldError::forbidden(&here, "additionalProperties cannot be set to false"));
+                errors.push(FieldError::forbidden(
+                    &here,
+                    "additionalProperties cannot be set to false",
+                ));
             }
             Value::Object(_) => check(additional, Level::Field, &here, errors),
             _ => {}
@@ -123,7 +154,10 @@ fn check_type(
     errors: &mut Vec<FieldError>,
 ) {
     let here = path.field("type");
-    if !matches!(kind, "" | "object" | "array" | "string" | "integer" | "number" | "boolean") {
+    if !matches!(
+        kind,
+        "" | "object" | "array" | "string" | "integer" | "number" | "boolean"
+    ) {
         let kinds = ["array", "boolean", "integer", "number", "object", "string"];
         errors.push(FieldError::not_supported(&here, &Value::from(kind), kinds));
     } else if embedded && kind != "object" {
@@ -143,7 +177,11 @@ fn check_type(
             },
         ));
     } else if level == Level::Root && kind != "object" {
-        errors.push(FieldError::invalid(&here, &Value::from(kind), "must be object at the root"));
+        errors.push(FieldError::invalid(
+            &here,
+            &Value::from(kind),
+            "must be object at the root",
+        ));
     }
 }
 
@@ -155,7 +193,10 @@ fn check_extensions(schema: &Value<'_>, kind: &str, path: &Path<'_>, errors: &mu
         ));
     }
     if schema.get("$ref").is_some() {
-        errors.push(FieldError::forbidden(&path.field("$ref"), "$ref is not supported"));
+        errors.push(FieldError::forbidden(
+            &path.field("$ref"),
+            "$ref is not supported",
+        ));
     }
     let list_type = text(schema, "x-kubernetes-list-type");
     let here = path.field("x-kubernetes-list-type");
@@ -168,12 +209,19 @@ fn check_extensions(schema: &Value<'_>, kind: &str, path: &Path<'_>, errors: &mu
         });
     }
     if !matches!(list_type, "" | "atomic" | "set" | "map") {
-        errors.push(FieldError::not_supported(&here, &Value::from(list_type), ["atomic", "map", "set"]));
+        errors.push(FieldError::not_supported(
+            &here,
+            &Value::from(list_type),
+            ["atomic", "map", "set"],
+        ));
     }
     let keys = list(schema, "x-kubernetes-list-map-keys");
     let here = path.field("x-kubernetes-list-map-keys");
     if list_type == "map" && keys.is_empty() {
-        errors.push(FieldError::required(&here, "must not be empty if x-kubernetes-list-type is map"));
+        errors.push(FieldError::required(
+            &here,
+            "must not be empty if x-kubernetes-list-type is map",
+        ));
     }
     if list_type != "map" && !keys.is_empty() {
         errors.push(FieldError::required(
@@ -183,7 +231,9 @@ fn check_extensions(schema: &Value<'_>, kind: &str, path: &Path<'_>, errors: &mu
     }
     let items = schema.get("items");
     for (index, key) in keys.iter().enumerate() {
-        let known = key.as_str().and_then(|key| items.and_then(|items| items.at(&["properties", key])));
+        let known = key
+            .as_str()
+            .and_then(|key| items.and_then(|items| items.at(&["properties", key])));
         if known.is_none() {
             errors.push(FieldError::invalid(
                 &here.index(index),
@@ -203,12 +253,19 @@ fn check_extensions(schema: &Value<'_>, kind: &str, path: &Path<'_>, errors: &mu
     }
     if !matches!(map_type, "" | "atomic" | "granular") {
         let here = path.field("x-kubernetes-map-type");
-        errors.push(FieldError::not_supported(&here, &Value::from(map_type), ["atomic", "granular"]));
+        errors.push(FieldError::not_supported(
+            &here,
+            &Value::from(map_type),
+            ["atomic", "granular"],
+        ));
     }
     let rules = path.field("x-kubernetes-validations");
     for (index, rule) in list(schema, "x-kubernetes-validations").iter().enumerate() {
         if text(rule, "rule").trim().is_empty() {
-            errors.push(FieldError::required(&rules.index(index).field("rule"), "rule is not specified"));
+            errors.push(FieldError::required(
+                &rules.index(index).field("rule"),
+                "rule is not specified",
+            ));
         }
     }
 }
@@ -224,7 +281,9 @@ enum Nested<'v, 'a> {
 fn nested<'v, 'a>(schema: &'v Value<'a>, any: bool) -> Vec<(&'static str, Nested<'v, 'a>)> {
     let says_again = |schema: &Value<'_>| {
         let alternatives = list(schema, "anyOf");
-        alternatives.len() == 2 && text(&alternatives[0], "type") == "integer" && text(&alternatives[1], "type") == "string"
+        alternatives.len() == 2
+            && text(&alternatives[0], "type") == "integer"
+            && text(&alternatives[1], "type") == "string"
     };
     let mut found = Vec::new();
     if !(any && says_again(schema)) {
@@ -241,7 +300,12 @@ fn nested<'v, 'a>(schema: &'v Value<'a>, any: bool) -> Vec<(&'static str, Nested
 }
 
 /// What a schema in a combination may say: values only, about fields that are known outside.
-fn check_nested(schema: &Value<'_>, outer: &Value<'_>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
+fn check_nested(
+    schema: &Value<'_>,
+    outer: &Value<'_>,
+    path: &Path<'_>,
+    errors: &mut Vec<FieldError>,
+) {
     const FORBIDDEN: [&str; 9] = [
         "type",
         "additionalProperties",
@@ -268,13 +332,18 @@ fn check_nested(schema: &Value<'_>, outer: &Value<'_>, path: &Path<'_>, errors: 
     for (name, property) in properties(schema) {
         let properties = path.field("properties");
         let here = properties.key(name);
-        match outer.at(&["properties", name]).or_else(|| outer.get("additionalProperties")) {
+        match outer
+            .at(&["properties", name])
+            .or_else(|| outer.get("additionalProperties"))
+        {
             Some(outer) => check_nested(property, outer, &here, errors),
             None => {
                 let text = here.dotted();
                 // Named where it is missing: outside of the combination.
                 let place = text.split(['.']).take_while(|part| {
-                    !["allOf", "anyOf", "oneOf", "not"].iter().any(|word| part.starts_with(word))
+                    !["allOf", "anyOf", "oneOf", "not"]
+                        .iter()
+                        .any(|word| part.starts_with(word))
                 });
                 let place = format!("{}.properties[{name}]", place.collect::<Vec<_>>().join("."));
                 errors.push(FieldError::required(
@@ -308,7 +377,11 @@ fn check_rules(schema: &Schema, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         if let Some((name, problem)) = rule.problem() {
             let text = match name {
                 "rule" => rule.source.rule.as_str(),
-                _ => rule.source.message_expression.as_deref().unwrap_or_default(),
+                _ => rule
+                    .source
+                    .message_expression
+                    .as_deref()
+                    .unwrap_or_default(),
             };
             errors.push(FieldError::invalid(
                 &rules.index(index).field(name),
@@ -361,26 +434,51 @@ mod tests {
 
     fn faults(schema: &str) -> Vec<String> {
         let document = parse(schema.as_bytes()).unwrap();
-        check_structural(&document.value, &Path::new("s")).iter().map(ToString::to_string).collect()
+        check_structural(&document.value, &Path::new("s"))
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]
     fn schemas_that_are_not_structural_are_explained() {
         for (schema, expected) in [
-            (r#"{"properties":{}}"#, "s.type: Required value: must not be empty at the root"),
-            (r#"{"type":"object","properties":{"a":{"type":"array"}}}"#, "s.properties[a].items: Required value: must be specified"),
-            (r#"{"type":"object","properties":{"a":{}}}"#, "s.properties[a].type: Required value: must not be empty for specified object fields"),
-            (r#"{"type":"object","properties":{"a":{"type":"object","additionalProperties":{"type":"string"},"properties":{"x":{"type":"string"}}}}}"#,
-                "s.properties[a].additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive"),
-            (r#"{"type":"object","properties":{"a":{"type":"array","x-kubernetes-list-type":"map","items":{"type":"object"}}}}"#,
-                "s.properties[a].x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map"),
-            (r#"{"type":"object","properties":{"a":{"type":"string","uniqueItems":true}}}"#,
-                "s.properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic"),
-            (r#"{"type":"object","anyOf":[{"type":"object"}]}"#, "s.anyOf[0].type: Forbidden: must be empty to be structural"),
-            (r#"{"type":"object","properties":{"a":{"type":"integer","default":"x"}}}"#,
-                r#"s.properties[a].default: Invalid value: "string":  in body must be of type integer: "string""#),
-            (r#"{"type":"object","oneOf":[{"properties":{"a":{"minimum":1}}}]}"#,
-                "s.properties[a]: Required value: because it is defined in s.oneOf[0].properties[a]"),
+            (
+                r#"{"properties":{}}"#,
+                "s.type: Required value: must not be empty at the root",
+            ),
+            (
+                r#"{"type":"object","properties":{"a":{"type":"array"}}}"#,
+                "s.properties[a].items: Required value: must be specified",
+            ),
+            (
+                r#"{"type":"object","properties":{"a":{}}}"#,
+                "s.properties[a].type: Required value: must not be empty for specified object fields",
+            ),
+            (
+                r#"{"type":"object","properties":{"a":{"type":"object","additionalProperties":{"type":"string"},"properties":{"x":{"type":"string"}}}}}"#,
+                "s.properties[a].additionalProperties: Forbidden: additionalProperties and properties are mutual exclusive",
+            ),
+            (
+                r#"{"type":"object","properties":{"a":{"type":"array","x-kubernetes-list-type":"map","items":{"type":"object"}}}}"#,
+                "s.properties[a].x-kubernetes-list-map-keys: Required value: must not be empty if x-kubernetes-list-type is map",
+            ),
+            (
+                r#"{"type":"object","properties":{"a":{"type":"string","uniqueItems":true}}}"#,
+                "s.properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+            ),
+            (
+                r#"{"type":"object","anyOf":[{"type":"object"}]}"#,
+                "s.anyOf[0].type: Forbidden: must be empty to be structural",
+            ),
+            (
+                r#"{"type":"object","properties":{"a":{"type":"integer","default":"x"}}}"#,
+                r#"s.properties[a].default: Invalid value: "string":  in body must be of type integer: "string""#,
+            ),
+            (
+                r#"{"type":"object","oneOf":[{"properties":{"a":{"minimum":1}}}]}"#,
+                "s.properties[a]: Required value: because it is defined in s.oneOf[0].properties[a]",
+            ),
         ] {
             assert_eq!(faults(schema), [expected], "{schema}");
         }

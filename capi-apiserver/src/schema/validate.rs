@@ -69,7 +69,12 @@ impl Schema {
         errors
     }
 
-    fn repeated_in_lists(&self, path: &Path<'_>, value: &Value<'_>, old: Option<&Value<'_>>) -> Vec<FieldError> {
+    fn repeated_in_lists(
+        &self,
+        path: &Path<'_>,
+        value: &Value<'_>,
+        old: Option<&Value<'_>>,
+    ) -> Vec<FieldError> {
         let mut repeated = Vec::new();
         self.unique_lists(value, path, &mut repeated);
         if let Some(old) = old

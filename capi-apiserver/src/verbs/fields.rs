@@ -53,7 +53,11 @@ fn with_write<T>(call: &Call<'_>, run: impl FnOnce(&Write<'_>) -> T) -> T {
     let version = call.version();
     let manager = call.manager();
     // The real server records no time for the scale subresource.
-    let now = if call.path.subresource == "scale" { String::new() } else { clock::seconds(call.now) };
+    let now = if call.path.subresource == "scale" {
+        String::new()
+    } else {
+        clock::seconds(call.now)
+    };
     let subresource = call.path.subresource.as_str();
     let reset: &[&'static [&'static str]] = match (version.status, subresource) {
         (false, _) => &[],

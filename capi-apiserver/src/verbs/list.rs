@@ -347,10 +347,12 @@ fn token_fault(text: &str) -> String {
         }
         Ok(bytes) => match bytes.first() {
             None => "unexpected end of JSON input".to_owned(),
-            Some(byte) if byte.is_ascii_graphic() => {
-                crate::json::parse(&bytes).err().map_or_else(|| "unknown version".to_owned(), |error| error.to_string())
+            Some(byte) if byte.is_ascii_graphic() => crate::json::parse(&bytes)
+                .err()
+                .map_or_else(|| "unknown version".to_owned(), |error| error.to_string()),
+            Some(byte) => {
+                format!("invalid character '\\u{byte:04x}' looking for beginning of value")
             }
-            Some(byte) => format!("invalid character '\\u{byte:04x}' looking for beginning of value"),
         },
     }
 }

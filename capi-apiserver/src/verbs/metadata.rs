@@ -104,11 +104,15 @@ pub(crate) fn immutable(new: &Value<'_>, old: &Value<'_>) -> Vec<Cause> {
     for field in ["uid", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         let (given, kept) = (new.at(&["metadata", field]), old.at(&["metadata", field]));
         // The server fills in what a client leaves out, and keeps a deletion that has begun.
-        let Some(given) = given.filter(|given| Some(*given) != kept) else { continue };
+        let Some(given) = given.filter(|given| Some(*given) != kept) else {
+            continue;
+        };
         if field != "uid" && kept.is_some() {
             continue;
         }
-        let shown = given.as_str().map_or_else(|| given.to_string(), crate::schema::quote);
+        let shown = given
+            .as_str()
+            .map_or_else(|| given.to_string(), crate::schema::quote);
         let cause = Cause::new(
             "FieldValueInvalid",
             format!("metadata.{field}"),
@@ -120,18 +124,32 @@ pub(crate) fn immutable(new: &Value<'_>, old: &Value<'_>) -> Vec<Cause> {
 }
 
 /// Advice on finalizers that a custom resource newly has.
-pub(crate) fn finalizer_warnings(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'_>>) -> Vec<String> {
+pub(crate) fn finalizer_warnings(
+    call: &Call<'_>,
+    object: &Value<'_>,
+    old: Option<&Value<'_>>,
+) -> Vec<String> {
     const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
     if !call.resource.is_custom() {
         return Vec::new();
     }
-    let known: Vec<&str> = old.map(|old| crate::object::finalizers(old).collect()).unwrap_or_default();
-    let mut fresh: Vec<&str> =
-        crate::object::finalizers(object).filter(|finalizer| !known.contains(finalizer)).collect();
+    let known: Vec<&str> = old
+        .map(|old| crate::object::finalizers(old).collect())
+        .unwrap_or_default();
+    let mut fresh: Vec<&str> = crate::object::finalizers(object)
+        .filter(|finalizer| !known.contains(finalizer))
+        .collect();
     fresh.sort_unstable();
     let mut warnings = Vec::new();
-    for finalizer in fresh.into_iter().filter(|name| !name.contains('/') && !STANDARD.contains(name)) {
-        let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
+    for finalizer in fresh
+        .into_iter()
+        .filter(|name| !name.contains('/') && !STANDARD.contains(name))
+    {
+        let path = if finalizer.contains('.') {
+            " including a path (/)"
+        } else {
+            ""
+        };
         warnings.push(format!(
             "metadata.finalizers: {}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers",
             crate::schema::quote(finalizer)
@@ -164,7 +182,11 @@ pub(crate) fn validate(call: &Call<'_>, object: &Value<'_>, old: Option<&Value<'
         owner_references(metadata, &mut causes);
     }
     // The real server looks at these three times when an object changes.
-    let repeated = if old.is_some() { causes.clone() } else { Vec::new() };
+    let repeated = if old.is_some() {
+        causes.clone()
+    } else {
+        Vec::new()
+    };
     if changed("finalizers") {
         finalizers(metadata, before, &mut causes);
     }
@@ -299,7 +321,14 @@ fn owner_references(metadata: &Object<'_>, causes: &mut Vec<Cause>) {
 fn shown(references: &[Value<'_>]) -> Value<'static> {
     let ordered = references.iter().map(|reference| {
         let mut object = Object::new();
-        for field in ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"] {
+        for field in [
+            "apiVersion",
+            "kind",
+            "name",
+            "uid",
+            "controller",
+            "blockOwnerDeletion",
+        ] {
             if let Some(value) = reference.get(field) {
                 object.insert(field, value.clone().into_owned());
             }

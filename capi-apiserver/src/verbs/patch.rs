@@ -82,7 +82,10 @@ pub(crate) fn patch(call: &Call<'_>) -> Result<Reply, Status> {
 fn check_patched(call: &Call<'_>, new: &Value<'_>) -> Result<(), Status> {
     let text = |name: &str| new.get(name).and_then(Value::as_str).unwrap_or_default();
     let mut causes = Vec::new();
-    for (field, expected) in [("apiVersion", call.version().api_version.as_str()), ("kind", call.kind())] {
+    for (field, expected) in [
+        ("apiVersion", call.version().api_version.as_str()),
+        ("kind", call.kind()),
+    ] {
         let given = text(field);
         if !given.is_empty() && given != expected {
             causes.push(Cause::new(
@@ -95,12 +98,20 @@ fn check_patched(call: &Call<'_>, new: &Value<'_>) -> Result<(), Status> {
     if causes.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(call.group(), text("kind"), &call.path.name, causes))
+    Err(Status::invalid(
+        call.group(),
+        text("kind"),
+        &call.path.name,
+        causes,
+    ))
 }
 
 /// A decoding fault without what it was decoded for.
 fn reason(message: &str) -> &str {
-    message.split_once(" cannot be handled as a ").and_then(|(_, rest)| rest.split_once(": ")).map_or(message, |(_, why)| why)
+    message
+        .split_once(" cannot be handled as a ")
+        .and_then(|(_, rest)| rest.split_once(": "))
+        .map_or(message, |(_, why)| why)
 }
 
 /// What upstream says when a patched object cannot be decoded: it shows all of it.
@@ -110,7 +121,11 @@ fn unfit(call: &Call<'_>, old: &Value<'_>, why: &Status) -> Status {
         return status;
     }
     let shown = crate::schema::quote(&new.to_sorted_string());
-    let cause = Cause::new("FieldValueInvalid", "patch", format!("Invalid value: {shown}: {}", reason(why.message())));
+    let cause = Cause::new(
+        "FieldValueInvalid",
+        "patch",
+        format!("Invalid value: {shown}: {}", reason(why.message())),
+    );
     Status::invalid("", "", "", vec![cause])
 }
 
@@ -211,8 +226,7 @@ pub(crate) fn refused(error: patches::PatchError) -> Status {
         patches::PatchError::TooLarge(message) => {
             Status::new(413, "RequestEntityTooLarge", message)
         }
-        patches::PatchError::DoesNotApply => {
-            Status::new(422, "Invalid", error.to_string()).with_details(crate::status::Details::default())
-        }
+        patches::PatchError::DoesNotApply => Status::new(422, "Invalid", error.to_string())
+            .with_details(crate::status::Details::default()),
     }
 }

@@ -374,7 +374,9 @@ pub(crate) fn validate_with(
             .find(|error| error.kind == FieldErrorKind::TypeInvalid)
         {
             let why = match error.message.split_once(" must be of type byte: ") {
-                Some((_, text)) => format!("illegal base64 data at input byte {}", illegal_at(text)),
+                Some((_, text)) => {
+                    format!("illegal base64 data at input byte {}", illegal_at(text))
+                }
                 None => format!("{}: {}", error.field, error.message),
             };
             return Err(Status::bad_request(format!(

@@ -21,11 +21,21 @@ use transcript::Transcript;
 /// The directory of the real binaries, or a line that says what is missing.
 fn assets() -> Option<PathBuf> {
     let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
-        println!("skipped: KUBEBUILDER_ASSETS is not set; it names the directory of kube-apiserver, etcd, kube-controller-manager and kubectl");
+        println!(
+            "skipped: KUBEBUILDER_ASSETS is not set; it names the directory of kube-apiserver, etcd, kube-controller-manager and kubectl"
+        );
         return None;
     };
-    for name in ["kube-apiserver", "etcd", "kube-controller-manager", "kubectl"] {
-        assert!(assets.join(name).exists(), "KUBEBUILDER_ASSETS has no {name}");
+    for name in [
+        "kube-apiserver",
+        "etcd",
+        "kube-controller-manager",
+        "kubectl",
+    ] {
+        assert!(
+            assets.join(name).exists(),
+            "KUBEBUILDER_ASSETS has no {name}"
+        );
     }
     Some(assets)
 }
@@ -43,7 +53,11 @@ fn seed() -> u64 {
 fn the_same_kubectl_gets_the_same_answers_from_both_servers() {
     let Some(assets) = assets() else { return };
     let definition = Definition::generate(seed());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let embedded = runtime.block_on(embedded::Embedded::start());
     let real = real::Real::start(&assets);
     let run = |kubeconfig: &std::path::Path| {
@@ -64,7 +78,11 @@ fn the_same_kubectl_gets_the_same_answers_from_both_servers() {
 fn the_same_requests_get_the_same_answers_from_both_servers() {
     let Some(assets) = assets() else { return };
     let definition = Definition::generate(seed());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let real = real::Real::start(&assets);
     runtime.block_on(async {
         let embedded = embedded::in_process();
@@ -76,12 +94,18 @@ fn the_same_requests_get_the_same_answers_from_both_servers() {
 
 #[test]
 fn every_listed_difference_has_its_reason() {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/differences.md")).unwrap();
-    let listed: Vec<&str> = text.lines().filter(|line| line.starts_with("## ")).collect();
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/differences.md"))
+        .unwrap();
+    let listed: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("## "))
+        .collect();
     assert!(listed.len() <= 10, "{} differences", listed.len());
     for (step, number) in transcript::KNOWN {
         assert!(
-            listed.iter().any(|line| line.starts_with(&format!("## {number}. "))),
+            listed
+                .iter()
+                .any(|line| line.starts_with(&format!("## {number}. "))),
             "step {step:?} refers to difference {number}, which is not listed"
         );
     }

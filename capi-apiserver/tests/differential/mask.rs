@@ -15,7 +15,10 @@ static RULES: LazyLock<Vec<(Regex, &'static str)>> = LazyLock::new(|| {
         (r"https?://127\.0\.0\.1:\d+", "SERVER"),
         (r#"("?resourceVersion\\*"?[:=] ?\\*"?)\d+"#, "${1}VERSION"),
         (r"(Resource Version: +)\d+", "${1}VERSION"),
-        (r"(does not match the ResourceVersion in record )\(\d+\)", "${1}(VERSION)"),
+        (
+            r"(does not match the ResourceVersion in record )\(\d+\)",
+            "${1}(VERSION)",
+        ),
         (r"(current: )\d+", "${1}VERSION"),
         (r"\d\d:\d\d:\d\d\.\d+ \+0000", "TIME"),
         (r"(continue=)ey[A-Za-z0-9_=-]+", "${1}CONTINUE"),
@@ -57,7 +60,10 @@ fn sorted_faults(text: &str) -> String {
     let mut out: Vec<String> = Vec::new();
     for line in text.lines() {
         if line.starts_with("* ") {
-            let first = out.iter().rposition(|line| !line.starts_with("* ")).map_or(0, |place| place + 1);
+            let first = out
+                .iter()
+                .rposition(|line| !line.starts_with("* "))
+                .map_or(0, |place| place + 1);
             let place = out[first..].partition_point(|known| known.as_str() < line);
             out.insert(first + place, line.to_owned());
             continue;
@@ -98,10 +104,13 @@ fn sort_causes(value: &mut Value) {
                 .iter_mut()
                 .for_each(|(name, member)| match (name.as_str(), member) {
                     ("causes", Value::Array(causes)) => causes.sort_by_key(ToString::to_string),
-            // Entries of the same second stand in the order of names, and seconds differ.
-            ("managedFields", Value::Array(entries)) => entries.sort_by_key(|entry| {
-                format!("{} {} {}", entry["manager"], entry["operation"], entry["subresource"])
-            }),
+                    // Entries of the same second stand in the order of names, and seconds differ.
+                    ("managedFields", Value::Array(entries)) => entries.sort_by_key(|entry| {
+                        format!(
+                            "{} {} {}",
+                            entry["manager"], entry["operation"], entry["subresource"]
+                        )
+                    }),
                     (_, member) => sort_causes(member),
                 });
         }
