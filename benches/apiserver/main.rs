@@ -38,6 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .next()
         .unwrap_or(2000);
     runtime.block_on(async {
+        // First, while the process has no freed memory to give again.
+        requests::memory(&server()?, scale * 5).await?;
         let mut rows: Vec<(&str, Vec<Row>)> = Vec::new();
 
         rows.push(("service", requests::service(&server()?, scale).await?));
@@ -67,7 +69,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         table(&rows);
         fanout::run(&server, scale / 4).await?;
-        requests::memory(&server()?, scale * 5).await?;
         Ok(())
     })
 }

@@ -11,7 +11,7 @@ use kube::{
         PostParams,
     },
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tower::Service;
 
 use crate::{
@@ -243,6 +243,5 @@ pub(crate) async fn memory(server: &ApiServer, count: usize) -> Result<()> {
         used / count,
         bytes / count
     );
-    let _ = json!(null);
     Ok(())
 }
