@@ -204,7 +204,7 @@ pub(super) fn machine_type(
     }))
 }
 
-/// Equinix Metal's first line, which tells its agent whose data this is.
+/// The text, with the first line by which Equinix Metal knows whose data this is.
 fn text(config: &MachineConfig, infrastructure_kind: &str) -> SecretString {
     let text = config.to_yaml();
     if matches!(infrastructure_kind, "PacketMachine" | "PacketMachinePool") {

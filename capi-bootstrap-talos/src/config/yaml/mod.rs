@@ -1,7 +1,7 @@
 //! An ordered YAML tree that keeps what a scalar looked like, because Talos decides by the
 //! field whether `0755`, `yes` or `1.20` is a number, a bool or text.
 //!
-//! It reads one text into documents ([`parse`]), writes them ([`write`]) and compares them by
+//! It reads one text into documents ([`parse`]), writes them ([`write()`]) and compares them by
 //! value. It knows nothing of machine configurations. Texts hold secrets: scalars are wiped
 //! when they are dropped, and Debug shows shapes only.
 
