@@ -6,6 +6,8 @@ mod fakepve;
 mod harness;
 #[path = "it/iso_peers.rs"]
 mod iso_peers;
+#[path = "it/managed.rs"]
+mod managed;
 #[path = "it/preflight.rs"]
 mod preflight;
 #[path = "it/provider.rs"]
