@@ -441,4 +441,18 @@ mod tests {
         empty.set_uuid("cc22");
         assert_eq!(empty.to_string(), "uuid=cc22");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_read_is_written_back_and_nothing_panics(text in "[a-zA-Z0-9:=,;. \\-/é]{0,60}") {
+            if let Ok(property) = text.parse::<PropertyString>() {
+                let written = property.to_string();
+                proptest::prop_assert_eq!(written.parse::<PropertyString>().unwrap(), property);
+            }
+            let _ = text.parse::<SizeInBytes>();
+            let _ = Smbios::read(Some(&text)).map(|smbios| smbios.serial());
+            let order = BootOrder::read(&config(&[("boot", &text), ("scsi0", &text)]));
+            proptest::prop_assert!(order.to_string().starts_with("order="));
+        }
+    }
 }

@@ -200,6 +200,7 @@ async fn finish(
 
 fn release(session: &Session, cx: &MachineCx, identity: &ProxmoxIdentity) {
     session.forget_machine(&identity.uuid);
+    session.lost.forget(&identity.uuid);
     let slot = identity.vmid.to_string();
     cx.context.slots().give_back(&session.scope(), &slot);
     cx.context

@@ -210,7 +210,17 @@ impl Way<'_> {
                 look: self.session.look_at_clone(),
             }));
         }
-        self.prove(&config)?;
+        if let Err(foreign) = self.prove(&config) {
+            if config.get("lock").is_some() {
+                return Err(foreign);
+            }
+            // Nothing of ours was ever made under this number: another one is reserved.
+            self.session.lost.add(self.uuid(), vmid);
+            self.session.forget_machine(self.uuid());
+            let message =
+                format!("number {vmid} was taken by somebody else; another one is chosen");
+            return Err(ProviderError::transient(reasons::CLONING, message));
+        }
         if let Some(lock) = config.get("lock") {
             return self.locked(lock);
         }

@@ -38,7 +38,7 @@ pub use identity::ProxmoxIdentity;
 pub use network::{DeviceAddress, GuestFamily, Interface, NetworkError, meta_data, network_config};
 pub use preflight::{Finding, MachineGroup, preflight};
 
-use self::session::Session;
+use self::session::{LostNumbers, Session};
 use crate::api::{ProxmoxCluster, ProxmoxMachine};
 
 /// Reasons of conditions, as CAPMOX has them.
@@ -78,6 +78,7 @@ struct Inner {
     connector: Connector,
     default_credentials: Option<Credentials>,
     registry: Mutex<Registry>,
+    lost: Arc<LostNumbers>,
 }
 
 #[derive(Default)]
@@ -110,6 +111,7 @@ impl ProxmoxProvider {
             connector: Arc::new(Credentials::client),
             default_credentials: None,
             registry: Mutex::default(),
+            lost: Arc::default(),
         })
     }
 
@@ -124,6 +126,7 @@ impl ProxmoxProvider {
             connector: Arc::clone(&self.inner.connector),
             default_credentials: self.inner.default_credentials.clone(),
             registry: Mutex::default(),
+            lost: Arc::default(),
         };
         change(&mut inner);
         Self::from_inner(inner)
@@ -250,7 +253,11 @@ impl ProxmoxProvider {
                         )
                         .with_source(error)
                     })?;
-                Arc::new(Session::new(client, credentials))
+                Arc::new(Session::new(
+                    client,
+                    credentials,
+                    Arc::clone(&self.inner.lost),
+                ))
             }
         };
         registry.by_cluster.insert(key, Arc::clone(&session));
@@ -371,7 +378,8 @@ impl Infrastructure for ProxmoxProvider {
         &self,
         machine: &ProxmoxMachine,
     ) -> Result<Option<ProxmoxIdentity>, ProviderError> {
-        identity::read(machine)
+        let found = identity::read(machine)?;
+        Ok(found.filter(|identity| !self.inner.lost.has(&identity.uuid, identity.vmid)))
     }
 
     fn write_identity(

@@ -8,7 +8,7 @@ use capi_core::provider::{Progress, ProviderError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::errors::step;
-use super::identity::uuid_for;
+use super::identity::{is_uuid, uuid_for};
 use super::session::{Known, Memo, Session, Snapshot};
 use super::{MachineCx, ProxmoxIdentity, reasons};
 use crate::api::{ProxmoxCluster, ProxmoxMachine};
@@ -30,10 +30,12 @@ pub(super) async fn reserve(
         .snapshot(FRESH)
         .await
         .map_err(|error| step(reasons::UNREACHABLE, error))?;
+    let uuid = own_uuid(machine);
     let pinned = machine
         .spec
         .virtual_machine_id
         .and_then(|vmid| u64::try_from(vmid).ok());
+    let pinned = pinned.filter(|vmid| !session.lost.has(&uuid, *vmid));
     if let Some(vmid) = pinned
         && snapshot.guest(vmid).is_some()
     {
@@ -66,7 +68,6 @@ pub(super) async fn reserve(
             }
         },
     };
-    let uuid = uuid_for(machine.metadata.uid.as_deref().unwrap_or_default());
     session.numbered(&uuid, vmid);
     if pinned.is_none() {
         // Nobody but this process knows of it, so nothing can have been made.
@@ -83,6 +84,19 @@ pub(super) async fn reserve(
         uuid,
         node: placement.node,
     }))
+}
+
+/// The UUID of a machine: one that was written down, else its object's own.
+fn own_uuid(machine: &ProxmoxMachine) -> String {
+    let written = machine
+        .spec
+        .provider_id
+        .as_deref()
+        .and_then(|id| id.strip_prefix("proxmox://"));
+    match written.filter(|uuid| is_uuid(uuid)) {
+        Some(uuid) => uuid.to_lowercase(),
+        None => uuid_for(machine.metadata.uid.as_deref().unwrap_or_default()),
+    }
 }
 
 /// Cluster and role: machines of one group are spread over nodes.
@@ -166,16 +180,7 @@ pub(super) async fn find_place(
         &cx.infrastructure,
         failure_domain,
     )?;
-    let (uuid, group) = (
-        uuid_for(
-            cx.infrastructure
-                .metadata
-                .uid
-                .as_deref()
-                .unwrap_or_default(),
-        ),
-        group(cx),
-    );
+    let (uuid, group) = (own_uuid(&cx.infrastructure), group(cx));
     loop {
         let placed = session.place(snapshot, &request, &uuid, &group);
         // Only now it matters whether the template's disks are shared.
@@ -312,15 +317,9 @@ async fn adopt(
         return Err(ProviderError::refused(reasons::FOREIGN, message));
     }
     let smbios = Smbios::read(config.get("smbios1")).unwrap_or_default();
-    let uuid = smbios.uuid().unwrap_or_else(|| {
-        uuid_for(
-            cx.infrastructure
-                .metadata
-                .uid
-                .as_deref()
-                .unwrap_or_default(),
-        )
-    });
+    let uuid = smbios
+        .uuid()
+        .unwrap_or_else(|| own_uuid(&cx.infrastructure));
     session.register(
         &uuid,
         Known {

@@ -17,10 +17,34 @@ const CLONES_AT_FIRST: usize = 3;
 /// The most clones that run at once from one template.
 const CLONES_AT_MOST: usize = 8;
 
+/// Identities whose number turned out to belong to a stranger before anything was made: `read_identity` does not see
+/// them, so that another number is reserved.
+#[derive(Debug, Default)]
+pub(super) struct LostNumbers(Mutex<BTreeSet<(String, u64)>>);
+
+impl LostNumbers {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(String, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn has(&self, uuid: &str, vmid: u64) -> bool {
+        self.lock().contains(&(uuid.to_owned(), vmid))
+    }
+
+    pub(super) fn add(&self, uuid: &str, vmid: u64) {
+        self.lock().insert((uuid.to_owned(), vmid));
+    }
+
+    pub(super) fn forget(&self, uuid: &str) {
+        self.lock().retain(|(lost, _)| lost != uuid);
+    }
+}
+
 /// One datacenter.
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) credentials: Credentials,
+    pub(super) lost: Arc<LostNumbers>,
     snapshot: tokio::sync::Mutex<Option<Arc<Snapshot>>>,
     state: Mutex<State>,
 }
@@ -84,10 +108,11 @@ pub(super) const BOOT: &str = "boot";
 pub(super) const START: &str = "start";
 
 impl Session {
-    pub(super) fn new(client: Client, credentials: Credentials) -> Self {
+    pub(super) fn new(client: Client, credentials: Credentials, lost: Arc<LostNumbers>) -> Self {
         Self {
             client,
             credentials,
+            lost,
             snapshot: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         }

@@ -420,4 +420,22 @@ mod tests {
             (2, 4)
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_body_is_read_or_refused_and_nothing_panics(
+            body in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+            kind in 0usize..3,
+            boundary in "[-a-z\"]{0,4}",
+        ) {
+            let multipart = format!("multipart/form-data; boundary={boundary}");
+            let content_type = ["application/json", "application/x-www-form-urlencoded", &multipart][kind];
+            let mut body = body;
+            if kind == 2 {
+                body.extend_from_slice(format!("--{boundary}\r\n\r\n--{boundary}").as_bytes());
+            }
+            let request = Request::post("/api2/json/x%zz%2").header(CONTENT_TYPE, content_type).body(Bytes::from(body)).unwrap();
+            let _ = parse(&request, String::new(), Timestamp::UNIX_EPOCH);
+        }
+    }
 }

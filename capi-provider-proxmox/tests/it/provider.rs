@@ -10,7 +10,8 @@ use capi_provider_proxmox::api::{
     DiskSize, Disks, MatchPolicy, ProxmoxMachineSpec, TemplateSelector, VmIdRange,
 };
 use capi_provider_proxmox::iso::NoCloud;
-use capi_provider_proxmox::simulator::{CloudInit, Power, Simulator, Token};
+use capi_provider_proxmox::simulator::{CloudInit, Fault, Outcome, Power, Simulator, Token};
+use http::Method;
 
 use crate::harness::{SECRET, Subject, TOKEN, World, machine_spec, simulator};
 
@@ -665,4 +666,81 @@ async fn numbers_come_from_the_range_and_a_full_range_is_waited_for() {
     world.destroy(&mut subjects[0]).await.expect("gone");
     world.run(&mut subjects[2]).await.expect("ready");
     assert_eq!(subjects[2].object.spec.virtual_machine_id, Some(8999));
+}
+
+/// Keeps all that is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_secret_is_in_a_log_at_trace_level_or_in_an_error() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let clock = capi_core::clock::Clock::system();
+    let mut datacenter = capi_provider_proxmox::simulator::Datacenter::example(1, 3);
+    datacenter.add_token(TOKEN, SECRET);
+    datacenter.latencies = capi_provider_proxmox::simulator::Latencies::INSTANT;
+    let simulator = Simulator::new(datacenter, clock.clone());
+    let server = simulator.serve(0).await.expect("served");
+    simulator.fault(Fault::once(
+        Method::POST,
+        "*/upload",
+        Outcome::Status(500, "no".into()),
+    ));
+    let world = World::through(None, &server.url(), SECRET, clock);
+    let spec = ProxmoxMachineSpec {
+        checks: Some(capi_provider_proxmox::api::Checks {
+            skip_qemu_guest_agent: Some(true),
+            skip_cloud_init_status: Some(true),
+        }),
+        ..machine_spec()
+    };
+    let mut subject = world.subject("m0", spec);
+    subject.data = b"version: v1alpha1 # b00tstrap-s3cret\n".to_vec();
+    world.run(&mut subject).await.expect("ready");
+    let wrong = World::through(
+        None,
+        &server.url(),
+        "another-s3cret",
+        simulator.clock().clone(),
+    );
+    let error = wrong
+        .provider
+        .ensure_cluster(&wrong.cluster_cx())
+        .await
+        .expect_err("not accepted");
+    drop(guard);
+    let bytes = log.0.lock().expect("not poisoned").clone();
+    let text = format!(
+        "{}\n{error:?}\n{:?}\n{simulator:?}\n{:?}",
+        String::from_utf8_lossy(&bytes),
+        world.provider,
+        subject.reasons
+    );
+    assert!(
+        text.contains("call to Proxmox VE"),
+        "it logs at trace level"
+    );
+    for secret in [SECRET, "another-s3cret", "b00tstrap-s3cret"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
 }

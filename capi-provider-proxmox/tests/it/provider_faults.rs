@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use capi_core::provider::{ErrorClass, Waker};
+use capi_core::provider::Waker;
 use capi_provider_proxmox::api::ProxmoxMachineSpec;
 use capi_provider_proxmox::simulator::{Fault, Outcome, Power};
 use http::Method;
@@ -137,31 +137,50 @@ async fn a_foreign_machine_under_the_number_is_never_touched() {
         datacenter.guests.insert(100, guest.clone());
         guest.config
     });
-    let error = world.run(&mut subject).await.expect_err("taken");
-    assert_eq!(error.class(), ErrorClass::Refused);
+    world
+        .run(&mut subject)
+        .await
+        .expect("ready under another number");
+    assert_eq!(subject.object.spec.virtual_machine_id, Some(101));
+    world.destroy(&mut subject).await.expect("gone");
+    assert_eq!(ours(&simulator), [100]);
+    let guest = simulator.inspect(|datacenter| datacenter.guests[&100].clone());
+    assert_eq!((guest.config, guest.power), (foreign, Power::Running));
+    let touched = simulator
+        .log()
+        .into_iter()
+        .filter(|call| call.path.contains("/qemu/100"));
     assert!(
-        error.full_message().contains("\"precious\""),
-        "{}",
-        error.full_message()
+        touched.into_iter().all(|call| call.method == Method::GET),
+        "{:#?}",
+        simulator.calls()
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_became_somebody_elses_is_not_destroyed() {
+    let simulator = simulator();
+    let mut world = World::on(&simulator);
+    let mut subject = world.subject("m0", machine_spec());
+    world.run(&mut subject).await.expect("ready");
+    // Ours was deleted by hand, and its number given to somebody else, with the same name even.
+    simulator.change(|datacenter| {
+        let guest = datacenter.guests.get_mut(&100).expect("there");
+        guest.config.insert(
+            "smbios1".into(),
+            "uuid=99999999-9999-4999-8999-999999999999".into(),
+        );
+        guest.config.insert("description".into(), "precious".into());
+    });
+    world.restart();
     world
         .destroy(&mut subject)
         .await
         .expect("nothing of ours is there");
+    assert_eq!(ours(&simulator), [100]);
     assert_eq!(
-        simulator.inspect(|datacenter| (
-            datacenter.guests[&100].config.clone(),
-            datacenter.guests[&100].power
-        )),
-        (foreign, Power::Running)
-    );
-    assert!(
-        simulator
-            .log()
-            .iter()
-            .all(|call| call.method == Method::GET || call.path.ends_with("/clone")),
-        "{:#?}",
-        simulator.calls()
+        simulator.inspect(|datacenter| datacenter.guests[&100].power),
+        Power::Running
     );
 }
 
