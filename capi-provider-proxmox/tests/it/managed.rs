@@ -65,7 +65,7 @@ impl Plane {
             manager
                 .run(std::future::pending())
                 .await
-                .expect("no lease, so none is lost")
+                .expect("no lease, so none is lost");
         });
         Self {
             client,
