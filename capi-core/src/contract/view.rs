@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{ContractError, ContractVersion, Field, Metadata};
 use crate::{
-    api::{ApiEndpoint, Condition, FailureDomain, MachineAddress, StatusVersion},
+    api::{ApiEndpoint, Condition, FailureDomain, MachineAddress, StatusVersion, V1Beta1Condition},
     plan::{condition, version::KubernetesVersion},
 };
 
@@ -72,6 +72,15 @@ impl ExternalObject {
     }
 }
 
+/// The condition `Ready` as the v1beta1 contract has it, severity included.
+fn legacy_ready(document: &Value) -> Field<V1Beta1Condition> {
+    match Field::<Vec<V1Beta1Condition>>::read(document, "/status/conditions") {
+        Field::Present(all) => all.into_iter().find(|c| c.type_ == "Ready").into(),
+        // As upstream has it: what cannot be read is not there.
+        Field::Absent | Field::Malformed(_) => Field::Absent,
+    }
+}
+
 /// One condition of a document.
 fn condition(document: &Value, type_: &str) -> Field<Condition> {
     match condition::read_conditions(document) {
@@ -94,6 +103,8 @@ pub struct InfraClusterView {
     pub failure_domains: Field<Vec<FailureDomain>>,
     /// Condition `Ready`.
     pub ready: Field<Condition>,
+    /// Condition `Ready` in the form of v1beta1.
+    pub legacy_ready: Field<V1Beta1Condition>,
 }
 
 impl InfraClusterView {
@@ -108,6 +119,7 @@ impl InfraClusterView {
             control_plane_endpoint: Field::read(document, "/spec/controlPlaneEndpoint"),
             failure_domains: failure_domains(document, contract),
             ready: condition(document, "Ready"),
+            legacy_ready: legacy_ready(document),
         })
     }
 }
@@ -180,6 +192,8 @@ pub struct InfraMachineView {
     pub interruptible: Field<bool>,
     /// Condition `Ready`.
     pub ready: Field<Condition>,
+    /// Condition `Ready` in the form of v1beta1.
+    pub legacy_ready: Field<V1Beta1Condition>,
 }
 
 impl InfraMachineView {
@@ -197,6 +211,7 @@ impl InfraMachineView {
             deprecated_failure_domain: Field::read(document, "/spec/failureDomain"),
             interruptible: Field::read(document, "/status/interruptible"),
             ready: condition(document, "Ready"),
+            legacy_ready: legacy_ready(document),
         })
     }
 }
@@ -213,6 +228,8 @@ pub struct BootstrapConfigView {
     pub data_secret_name: Field<String>,
     /// Condition `Ready`.
     pub ready: Field<Condition>,
+    /// Condition `Ready` in the form of v1beta1.
+    pub legacy_ready: Field<V1Beta1Condition>,
 }
 
 impl BootstrapConfigView {
@@ -232,6 +249,7 @@ impl BootstrapConfigView {
             ),
             data_secret_name: Field::read(document, "/status/dataSecretName"),
             ready: condition(document, "Ready"),
+            legacy_ready: legacy_ready(document),
         })
     }
 }
@@ -268,6 +286,8 @@ pub struct ControlPlaneView {
     pub externally_managed: bool,
     /// All conditions.
     pub conditions: Field<Vec<Condition>>,
+    /// Condition `Ready` in the form of v1beta1.
+    pub legacy_ready: Field<V1Beta1Condition>,
 }
 
 impl ControlPlaneView {
@@ -298,6 +318,7 @@ impl ControlPlaneView {
             unavailable_replicas: Field::read(document, "/status/unavailableReplicas"),
             externally_managed: Field::read(document, "/status/externalManagedControlPlane").get()
                 == Some(&true),
+            legacy_ready: legacy_ready(document),
             conditions: match condition::read_conditions(document) {
                 Ok(all) => Field::Present(all),
                 Err(error) => Field::Malformed(error.to_string()),

@@ -34,6 +34,7 @@ pub mod delete;
 mod deployment_status;
 mod desired_set;
 pub mod drain;
+mod legacy;
 pub mod lookup;
 pub mod machine;
 pub mod machine_set;

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     api::{
         ClusterSpec, ClusterStatus, Condition, ConditionStatus, MachineSpec, MachineStatus, Time,
-        labels,
+        V1Beta1Condition, labels,
     },
     contract::{
         BootstrapConfigView, ControlPlaneView, ExternalObject, Field, InfraClusterView,
@@ -121,13 +121,7 @@ fn passes<'a>(states: &[&'a State], owned: &[&str]) -> Vec<Pass<'a>> {
             .filter(|c| owned.contains(&c["type"].as_str().unwrap()))
             .cloned()
             .collect();
-        all.push(
-            state
-                .object
-                .pointer("/status/deprecated")
-                .cloned()
-                .unwrap_or_default(),
-        );
+        all.push(serde_json::to_value(legacy(state)).unwrap());
         all.into()
     };
     let mut starts: Vec<usize> = Vec::new();
@@ -179,6 +173,55 @@ fn source(conditions: &[Condition], mirror: &str, type_: &str) -> Field<Conditio
         }),
         None => Field::Absent,
     }
+}
+
+/// The foreign condition behind a legacy mirror: absent when the mirror shows its fallback.
+fn legacy_source(state: &State, mirror: &str) -> Field<V1Beta1Condition> {
+    let found = legacy(state).into_iter().find(|c| c.type_ == mirror);
+    let fallback = |c: &V1Beta1Condition| match c.reason.as_deref() {
+        Some(reason) => {
+            reason.starts_with("WaitingForInfra")
+                || reason == "WaitingForDataSecret"
+                || reason == "WaitingForControlPlane"
+        }
+        None => true,
+    };
+    found.filter(|c| !fallback(c)).into()
+}
+
+/// The legacy conditions of the core, which are those of this list.
+fn legacy(state: &State) -> Vec<V1Beta1Condition> {
+    let list = state
+        .object
+        .pointer("/status/deprecated/v1beta1/conditions");
+    let all: Option<Vec<V1Beta1Condition>> =
+        list.map(|list| serde_json::from_value(list.clone()).unwrap());
+    all.into_iter().flatten().filter(is_ours).collect()
+}
+
+fn is_ours(condition: &V1Beta1Condition) -> bool {
+    [
+        "Ready",
+        "BootstrapReady",
+        "InfrastructureReady",
+        "NodeHealthy",
+        "ControlPlaneReady",
+        "ControlPlaneInitialized",
+    ]
+    .contains(&condition.type_.as_str())
+}
+
+/// The legacy conditions but for their times, one a line.
+fn shown_legacy(conditions: &[V1Beta1Condition]) -> String {
+    conditions
+        .iter()
+        .filter(|c| is_ours(c))
+        .map(|c| {
+            let mut value = serde_json::to_value(c).unwrap();
+            value["lastTransitionTime"].take();
+            format!("{value}\n")
+        })
+        .collect()
 }
 
 fn external(kind: &str, name: &str) -> ExternalObject {
@@ -240,6 +283,7 @@ fn machine_facts(pass: &Pass<'_>, states: &[State]) -> MachineFacts {
         provisioned: Field::Present(provisioned),
         provider_id: after.spec.provider_id.clone().into(),
         ready: source(&written, types::INFRASTRUCTURE_READY, "Ready"),
+        legacy_ready: legacy_source(pass.conditions, "InfrastructureReady"),
         ..InfraMachineView::default()
     };
     let mut config = BootstrapConfigView {
@@ -247,6 +291,7 @@ fn machine_facts(pass: &Pass<'_>, states: &[State]) -> MachineFacts {
         data_secret_created: Field::Present(after.spec.bootstrap.data_secret_name.is_some()),
         data_secret_name: after.spec.bootstrap.data_secret_name.clone().into(),
         ready: source(&written, types::BOOTSTRAP_CONFIG_READY, "Ready"),
+        legacy_ready: legacy_source(pass.conditions, "BootstrapReady"),
     };
     if let Some(date) = after.status.certificates_expiry_date {
         let key = crate::api::annotations::CERTIFICATES_EXPIRY.to_owned();
@@ -290,7 +335,11 @@ fn machine_facts(pass: &Pass<'_>, states: &[State]) -> MachineFacts {
         machine_deployment: worker.then(DeploymentFacts::default),
         bootstrap_config: Lookup::Found(config),
         infra_machine: Lookup::Found(infra),
-        node: node.map_or(NodeLookup::NotFound, NodeLookup::Found),
+        node: match node {
+            Some(node) => NodeLookup::Found(node),
+            None if kept => NodeLookup::NotConnected,
+            None => NodeLookup::NotFound,
+        },
         connection: if kept {
             Connection::default()
         } else {
@@ -341,6 +390,11 @@ fn machines_get_the_conditions_phases_and_latches_that_the_go_controllers_gave_t
             assert_eq!(
                 order(&plan.status.conditions),
                 order(&conditions(pass.conditions)),
+                "{at}"
+            );
+            assert_eq!(
+                shown_legacy(&plan.status.deprecated.v1beta1.conditions),
+                shown_legacy(&legacy(pass.conditions)),
                 "{at}"
             );
             let after: Machine = pass.ended.read();
@@ -588,6 +642,7 @@ fn cluster_facts(pass: &Pass<'_>, states: &[State]) -> cluster::ClusterFacts {
         ),
         control_plane_endpoint: Some(after.spec.control_plane_endpoint.clone()).into(),
         ready: source(&written, types::INFRASTRUCTURE_READY, "Ready"),
+        legacy_ready: legacy_source(pass.conditions, "InfrastructureReady"),
         ..InfraClusterView::default()
     };
     let mut reported: Vec<Condition> = operations
@@ -612,6 +667,7 @@ fn cluster_facts(pass: &Pass<'_>, states: &[State]) -> cluster::ClusterFacts {
         available_replicas: counts.available_replicas.into(),
         versions: Some(counts.versions.clone()).into(),
         conditions: Field::Present(reported),
+        legacy_ready: legacy_source(pass.conditions, "ControlPlaneReady"),
         ..ControlPlaneView::default()
     };
     let workers = &after.status.workers;
@@ -676,6 +732,11 @@ fn clusters_get_the_conditions_phases_and_counters_that_the_go_controllers_gave_
         assert_eq!(
             shown(&plan.status.conditions, &OF_CLUSTER),
             shown(&conditions(pass.conditions), &OF_CLUSTER),
+            "{at}"
+        );
+        assert_eq!(
+            shown_legacy(&plan.status.deprecated.v1beta1.conditions),
+            shown_legacy(&legacy(pass.conditions)),
             "{at}"
         );
         let after: Cluster = pass.ended.read();

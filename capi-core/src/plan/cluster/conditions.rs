@@ -13,6 +13,7 @@ use crate::{
         },
         delete::machine::Deletion,
         drain::shortened,
+        legacy::{self, LegacyConditions, Severity},
         machine::{ExternalCondition, elapsed, seen},
     },
 };
@@ -53,10 +54,86 @@ impl Work<'_> {
             None => Wanted::is_false(types::DELETING, "NotDeleting"),
         });
         list.set(self.available(&list));
+        self.legacy_conditions();
         self.status.conditions = list.into_vec();
         if self.out.errors.is_empty() && self.facts.failures.is_empty() {
             self.status.observed_generation = Some(self.generation()).filter(|g| *g > 0);
         }
+    }
+
+    /// The conditions that providers of the v1beta1 contract read, such as
+    /// `ControlPlaneInitialized`.
+    fn legacy_conditions(&mut self) {
+        const INFRASTRUCTURE: &str = "InfrastructureReady";
+        const CONTROL_PLANE: &str = "ControlPlaneReady";
+        const INITIALIZED: &str = "ControlPlaneInitialized";
+        let facts = self.facts;
+        let deleting = self.is_deleting();
+        let deprecated = std::mem::take(&mut self.status.deprecated.v1beta1.conditions);
+        let mut list = LegacyConditions::new(deprecated, self.now);
+        let gone = |type_| legacy::is_false(type_, Severity::Info, "Deleted", "");
+        match (&facts.infra_cluster, self.infrastructure_ref()) {
+            (_, None) if !deleting => list.set(legacy::is_true(INFRASTRUCTURE)),
+            (Lookup::Found(infra), Some(_)) => {
+                let provisioned = infra.provisioned.get() == Some(&true);
+                let (fallback, reason) = if deleting {
+                    (false, "Deleting")
+                } else {
+                    (provisioned, "WaitingForInfrastructure")
+                };
+                let ready = &infra.legacy_ready;
+                list.set(legacy::mirror(ready, INFRASTRUCTURE, fallback, reason));
+            }
+            (Lookup::NotFound, Some(_)) if deleting => list.set(gone(INFRASTRUCTURE)),
+            _ => {}
+        }
+        match (&facts.control_plane, self.control_plane_ref()) {
+            (Lookup::Found(control_plane), Some(_)) => {
+                let initialized = control_plane.initialized.get() == Some(&true);
+                let (fallback, reason) = if deleting {
+                    (false, "Deleting")
+                } else {
+                    (initialized, "WaitingForControlPlane")
+                };
+                let ready = &control_plane.legacy_ready;
+                list.set(legacy::mirror(ready, CONTROL_PLANE, fallback, reason));
+                let known = list.is_true(INITIALIZED) || control_plane.object.is_deleting();
+                if initialized && !known {
+                    list.set(legacy::is_true(INITIALIZED));
+                } else if !known {
+                    list.set(legacy::is_false(
+                        INITIALIZED,
+                        Severity::Info,
+                        "WaitingForControlPlaneProviderInitialized",
+                        "Waiting for control plane provider to indicate the control plane has \
+                         been initialized",
+                    ));
+                }
+            }
+            (Lookup::NotFound, Some(_)) if deleting => list.set(gone(CONTROL_PLANE)),
+            (_, None) if !deleting && !list.is_true(INITIALIZED) => {
+                let machines = facts.descendants.iter().flat_map(|d| &d.machines);
+                let has_node = machines.into_iter().any(|machine| {
+                    machine.is_control_plane()
+                        && !machine.metadata.is_deleting()
+                        && machine.status.node_ref.is_some()
+                });
+                list.set(if has_node {
+                    legacy::is_true(INITIALIZED)
+                } else {
+                    legacy::is_false(
+                        INITIALIZED,
+                        Severity::Info,
+                        "MissingNodeRef",
+                        "Waiting for the first control plane machine to have its status.nodeRef \
+                         set",
+                    )
+                });
+            }
+            _ => {}
+        }
+        list.summarize(&[CONTROL_PLANE, INFRASTRUCTURE], None);
+        self.status.deprecated.v1beta1.conditions = list.into_vec();
     }
 
     fn remote_connection_probe(&self, list: &mut Conditions) {

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::{Lookup, Work, provision::defined};
 use crate::{
     api::{
-        Condition, ConditionPolarity, ConditionStatus, MachinePhase, Time, annotations,
-        machine::MACHINE,
+        Condition, ConditionPolarity, ConditionStatus, MachinePhase, Time, V1Beta1Condition,
+        annotations, machine::MACHINE,
     },
     contract::Field,
     plan::{
@@ -17,6 +17,7 @@ use crate::{
             Wanted, mirror, types,
         },
         delete::machine::Deletion,
+        legacy::{self, LegacyConditions, Severity},
         node::{Node, NodeCondition, NodeLookup},
         up_to_date::template_differences,
     },
@@ -109,9 +110,122 @@ impl Work<'_> {
         list.set(self.ready(&list));
         self.phase(&list);
         self.available(&mut list);
+        self.legacy_conditions();
         self.status.conditions = list.into_vec();
         if self.out.errors.is_empty() && self.facts.failures.is_empty() {
             self.status.observed_generation = Some(self.generation()).filter(|g| *g > 0);
+        }
+    }
+
+    /// The conditions that providers and tools of the v1beta1 contract read.
+    fn legacy_conditions(&mut self) {
+        const BOOTSTRAP: &str = "BootstrapReady";
+        const INFRASTRUCTURE: &str = "InfrastructureReady";
+        let facts = self.facts;
+        let deleting = self.is_deleting();
+        let deprecated = std::mem::take(&mut self.status.deprecated.v1beta1.conditions);
+        let mut list = LegacyConditions::new(deprecated, self.now);
+        let gone = |type_| legacy::is_false(type_, Severity::Info, "Deleted", "");
+        let waiting = |reason| if deleting { "Deleting" } else { reason };
+        match &facts.bootstrap_config {
+            Lookup::Found(config) => {
+                let created = config.data_secret_created.get() == Some(&true);
+                let reason = waiting("WaitingForDataSecret");
+                // A secret that was known before needs no look at the config.
+                list.set(if facts.machine.spec.bootstrap.data_secret_name.is_some() {
+                    legacy::is_true(BOOTSTRAP)
+                } else {
+                    legacy::mirror(&config.legacy_ready, BOOTSTRAP, created, reason)
+                });
+            }
+            Lookup::NotFound if deleting => list.set(gone(BOOTSTRAP)),
+            _ => {}
+        }
+        match &facts.infra_machine {
+            Lookup::Found(infra) => {
+                let provisioned = infra.provisioned.get() == Some(&true);
+                let reason = waiting("WaitingForInfrastructure");
+                list.set(legacy::mirror(
+                    &infra.legacy_ready,
+                    INFRASTRUCTURE,
+                    provisioned,
+                    reason,
+                ));
+            }
+            Lookup::NotFound if deleting => list.set(gone(INFRASTRUCTURE)),
+            _ => {}
+        }
+        if let Some(node) = self.legacy_node_healthy() {
+            list.set(node);
+        }
+        let types = [
+            INFRASTRUCTURE,
+            BOOTSTRAP,
+            "HealthCheckSucceeded",
+            "OwnerRemediated",
+            "DrainingSucceeded",
+        ];
+        let steps: &[&str] = &[BOOTSTRAP, INFRASTRUCTURE];
+        let counted = (!deleting && !self.has_provider_id()).then_some(steps);
+        list.summarize(&types, counted);
+        self.status.deprecated.v1beta1.conditions = list.into_vec();
+    }
+
+    /// `None` when what was said of the Node stays.
+    fn legacy_node_healthy(&self) -> Option<V1Beta1Condition> {
+        const NODE: &str = "NodeHealthy";
+        let bad = |severity, reason, message: &str| {
+            Some(legacy::is_false(NODE, severity, reason, message))
+        };
+        if !self.has_provider_id() {
+            return bad(Severity::Info, "WaitingForNodeRef", "");
+        }
+        match &self.facts.node {
+            NodeLookup::NotFound if self.is_deleting() => return None,
+            NodeLookup::NotFound if self.status.node_ref.is_some() => {
+                return bad(Severity::Error, "NodeNotFound", "");
+            }
+            NodeLookup::NotFound => {
+                let message = "Waiting for a node with matching ProviderID to exist";
+                return bad(Severity::Warning, "NodeProvisioning", message);
+            }
+            NodeLookup::Failed(_) => {
+                let message = "Failed to get the Node for this Machine by ProviderID";
+                return Some(legacy::unknown(NODE, "NodeInspectionFailed", message));
+            }
+            NodeLookup::NotLooked | NodeLookup::NotConnected => return None,
+            NodeLookup::Found(_) => {}
+        }
+        let infra = self.facts.infra_machine.found();
+        if infra.is_none_or(|infra| infra.object.is_deleting()) {
+            return bad(Severity::Info, "Deleting", "");
+        }
+        let conditions = &self.node?.status.conditions;
+        let (mut wrong, mut unknown, mut texts) = (0, 0, Vec::new());
+        for condition in conditions {
+            let good = match condition.type_.as_str() {
+                "Ready" => "True",
+                "MemoryPressure" | "DiskPressure" | "PIDPressure" => "False",
+                _ => continue,
+            };
+            if condition.status == good {
+                continue;
+            }
+            texts.push(format!(
+                "Node condition {} is {}",
+                condition.type_, condition.status
+            ));
+            if condition.status == "Unknown" {
+                unknown += 1;
+            } else {
+                wrong += 1;
+            }
+        }
+        let message = texts.join(". ");
+        match (wrong, unknown) {
+            (0, 0..=3) => Some(legacy::is_true(NODE)),
+            (0, _) => Some(legacy::unknown(NODE, "NodeConditionsFailed", &message)),
+            _ => bad(Severity::Warning, "NodeConditionsFailed", &message),
         }
     }
 
