@@ -5,6 +5,7 @@
 //! The real server is started from `KUBEBUILDER_ASSETS`, which also holds kubectl; without it the
 //! tests say so and end. `DIFFERENTIAL_SEED` repeats a run.
 
+mod clients;
 mod definition;
 mod embedded;
 mod mask;
