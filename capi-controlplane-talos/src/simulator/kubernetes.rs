@@ -214,7 +214,7 @@ pub(super) async fn serve(me: Me, config: Arc<NodeConfig>, addresses: Vec<IpAddr
         etcd(true).await;
         me.sleep(me.inner.options.latencies.kubernetes_api).await;
         let key = cluster_key(&config);
-        if let Err(error) = begin(&me, &key) {
+        if let Err(error) = begin(&me, &key, config.plugin) {
             me.node(|node| node.error = Some(error.to_string()));
             return;
         }
@@ -249,7 +249,7 @@ pub(super) async fn serve(me: Me, config: Arc<NodeConfig>, addresses: Vec<IpAddr
 }
 
 /// Makes the cluster's store, if it has none yet.
-fn begin(me: &Me, key: &str) -> Result<(), capi_apiserver::BuildError> {
+fn begin(me: &Me, key: &str, plugin: Plugin) -> Result<(), capi_apiserver::BuildError> {
     let (there, seed) = me.inner.write(|state| {
         let there = state
             .clusters
@@ -262,10 +262,10 @@ fn begin(me: &Me, key: &str) -> Result<(), capi_apiserver::BuildError> {
     }
     let new = Arc::new(Kubernetes::new(&me.inner.clock, seed)?);
     me.update(|state| {
-        state
-            .clusters
-            .get_mut(key)
-            .map(|cluster| cluster.kubernetes.get_or_insert(new).clone())
+        let cluster = state.clusters.get_mut(key)?;
+        cluster.kubernetes.get_or_insert(new);
+        cluster.plugin |= plugin == Plugin::Included;
+        Some(())
     });
     Ok(())
 }
@@ -437,9 +437,7 @@ pub(super) async fn run_kubelet(me: Me, config: Arc<NodeConfig>) {
             .await;
         kubernetes = reachable(&me.inner, &key).await;
     }
-    let at_once = me.inner.options.network_plugin == NetworkPlugin::Present
-        || config.plugin == Plugin::Included;
-    if !at_once {
+    if me.inner.options.network_plugin != NetworkPlugin::Present {
         me.inner
             .until(|state| state.clusters.get(&key)?.plugin.then_some(()))
             .await;

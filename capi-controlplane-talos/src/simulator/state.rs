@@ -8,7 +8,10 @@ use std::{
 
 use capi_core::clock::Clock;
 use jiff::Timestamp;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
 
 use super::{
     config::{Kind, NodeConfig},
@@ -136,7 +139,7 @@ pub(super) struct Cluster {
     pub(super) name: String,
     pub(super) etcd: Option<Etcd>,
     pub(super) kubernetes: Option<Arc<super::kubernetes::Kubernetes>>,
-    /// A network plugin was installed by the user.
+    /// It has a network plugin: that of its control plane's configuration, or the user's.
     pub(super) plugin: bool,
     /// Things that must never happen, in words.
     pub(super) violations: Vec<String>,
@@ -240,7 +243,9 @@ pub(super) struct Inner {
     /// Its sender's end closes all ports of 127.0.0.1.
     pub(super) end: watch::Receiver<()>,
     state: Mutex<State>,
-    changed: watch::Sender<u64>,
+    /// Wakes in the order of waiting, so that the same seed gives the same run (a watch channel
+    /// wakes in random order).
+    changed: Notify,
 }
 
 impl Inner {
@@ -256,7 +261,7 @@ impl Inner {
             faults: Mutex::new(None),
             end,
             state: Mutex::new(state),
-            changed: watch::Sender::new(0),
+            changed: Notify::new(),
         }
     }
 
@@ -276,22 +281,19 @@ impl Inner {
             state.settle();
             result
         };
-        self.changed.send_modify(|count| *count += 1);
+        self.changed.notify_waiters();
         result
     }
 
     /// Waits until `look` sees something. Cancel safe.
     pub(super) async fn until<T>(&self, mut look: impl FnMut(&State) -> Option<T>) -> T {
-        let mut changes = self.changed.subscribe();
         loop {
-            changes.mark_unchanged();
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
             if let Some(seen) = self.read(&mut look) {
                 return seen;
             }
-            if changes.changed().await.is_err() {
-                // the sender is in `self`, so it cannot be gone
-                std::future::pending::<()>().await;
-            }
+            changed.await;
         }
     }
 

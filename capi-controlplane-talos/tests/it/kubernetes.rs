@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use capi_bootstrap_talos::config::Contract;
 use capi_controlplane_talos::simulator::{KubernetesService, NetworkPlugin, Options};
+use capi_core::clock::Clock;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
@@ -174,4 +176,88 @@ async fn a_node_whose_etcd_left_serves_no_api_but_the_endpoint_goes_on() {
     until(&lab, &api, |nodes| nodes.len() == 3).await;
     lab.client(1).await.etcd_leave().await.expect("leave");
     until(&lab, &api, |nodes| nodes.len() == 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_boot_with_the_configuration_of_every_contract() {
+    for minor in 9..=14 {
+        let version = format!("v1.{minor}.0");
+        let contract: Contract = version.parse().expect("a contract");
+        let epoch = "2026-01-01T00:00:00Z".parse().expect("a timestamp");
+        let options = Options::default().talos_version(&version);
+        let lab = Lab::with(Clock::following_tokio(epoch), options);
+        for (number, kind) in [(1, "controlplane"), (2, "worker")] {
+            let config = lab.keys.config_for(contract, kind, "flannel");
+            lab.datacenter.boot(lab.facts(number, config));
+        }
+        let first = lab.client(1).await;
+        assert_eq!(first.version().await.expect("version").tag, version);
+        first.bootstrap().await.expect("bootstrap");
+        let api = lab_nodes(&lab);
+        let found = until(&lab, &api, |nodes| {
+            nodes.len() == 2 && nodes.iter().all(|n| ready(n) == "True")
+        });
+        for (node, name) in found.await.iter().zip(["node-1", "node-2"]) {
+            assert_eq!(node.metadata.name.as_deref(), Some(name), "{version}");
+            let info = node
+                .status
+                .as_ref()
+                .and_then(|s| s.node_info.as_ref())
+                .expect("info");
+            assert_eq!(info.kubelet_version, "v1.34.1", "{version}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_configuration_newer_than_the_node_is_refused_at_boot() {
+    let epoch = "2026-01-01T00:00:00Z".parse().expect("a timestamp");
+    let options = Options::default().talos_version("v1.11.5");
+    let lab = Lab::with(Clock::following_tokio(epoch), options);
+    let config = lab
+        .keys
+        .config_for(Contract::V1_14, "controlplane", "flannel");
+    lab.datacenter.boot(lab.facts(1, config));
+    lab.datacenter
+        .until(|machines| machines[0].error.is_some())
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_seed_gives_the_same_cluster_at_the_same_time() {
+    let run = async || {
+        let before = tokio::time::Instant::now();
+        let lab = Lab::with(
+            Clock::following_tokio("2026-01-01T00:00:00Z".parse().expect("a timestamp")),
+            Options::default().seed(7),
+        );
+        let first = lab.cluster(3).await;
+        let api = lab_nodes(&lab);
+        until(&lab, &api, |nodes| {
+            nodes.len() == 3 && nodes.iter().all(|n| ready(n) == "True")
+        })
+        .await;
+        let members = first.etcd_members(false).await.expect("members");
+        let boot = first
+            .read_file("/proc/sys/kernel/random/boot_id")
+            .await
+            .expect("boot id");
+        let nodes = api
+            .list(&kube::api::ListParams::default())
+            .await
+            .expect("nodes");
+        let uids: Vec<_> = nodes
+            .items
+            .into_iter()
+            .map(|node| node.metadata.uid)
+            .collect();
+        (
+            before.elapsed(),
+            members,
+            boot,
+            nodes.metadata.resource_version,
+            uids,
+        )
+    };
+    assert_eq!(run().await, run().await);
 }
