@@ -64,6 +64,8 @@ pub(crate) struct Graph {
     waiting: BTreeMap<String, ObjectId>,
     /// Namespaces that wait to be empty.
     pub(crate) terminating: BTreeSet<String>,
+    /// Those of them in which everything has been marked for deletion.
+    pub(crate) swept: BTreeSet<String>,
     /// Definitions that wait for their objects to go.
     pub(crate) terminating_definitions: BTreeSet<String>,
     queue: VecDeque<Task>,
@@ -71,7 +73,8 @@ pub(crate) struct Graph {
 
 impl Graph {
     pub(crate) fn queue(&mut self, task: Task) {
-        if !self.queue.contains(&task) {
+        // Of an object's owners there is at most one question at a time, and they can be many.
+        if matches!(task, Task::Owners(..)) || !self.queue.contains(&task) {
             self.queue.push_back(task);
         }
     }
@@ -304,8 +307,11 @@ fn check_dependents(server: &Server, id: &ObjectId) -> Result<(), Unmet> {
     if !object::has_finalizer(&object, FOREGROUND) {
         return Ok(());
     }
-    for dependent in &dependents {
-        check_owners(server, dependent, None)?;
+    if !server.graph().waiting.contains_key(&uid) {
+        // Those that come later are looked at when they are written.
+        for dependent in &dependents {
+            check_owners(server, dependent, None)?;
+        }
     }
     let blocked = dependents.iter().any(|dependent| {
         server

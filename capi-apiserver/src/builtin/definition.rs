@@ -218,11 +218,15 @@ pub(crate) fn establish(server: &Server, name: &str) -> Result<(), Unmet> {
     let definition = document.value;
     let id = ObjectId::new(definitions, name);
     if object::is_deleting(&definition) {
-        server
+        let swept = !server
             .graph()
             .terminating_definitions
             .insert(name.to_owned());
         if let Some(resource) = registry.resource(group, plural) {
+            if swept && server.store.any(resource.collection, "") {
+                // Everything is marked already.
+                return Ok(());
+            }
             let listing = server.store.list(resource.collection, Range::default());
             for (key, stored) in listing.map(|listing| listing.items).unwrap_or_default() {
                 let Ok(document) = json::parse(&stored.bytes) else {
@@ -237,7 +241,7 @@ pub(crate) fn establish(server: &Server, name: &str) -> Result<(), Unmet> {
                 };
                 delete::begin(server, resource, &key, &stored, &document.value, &order)?;
             }
-            if server.store.count(resource.collection, "") > 0 {
+            if server.store.any(resource.collection, "") {
                 return Ok(());
             }
         }

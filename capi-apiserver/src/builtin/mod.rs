@@ -130,6 +130,7 @@ pub(crate) fn removed(resource: &Resource, graph: &mut Graph, object: &Value<'_>
     match resource.behaviour {
         Behaviour::Namespace => {
             graph.terminating.remove(object::name(object));
+            graph.swept.remove(object::name(object));
         }
         Behaviour::CustomResourceDefinition => {
             graph.queue(Task::Definition(object::name(object).to_owned()));

@@ -104,6 +104,16 @@ pub(crate) fn empty(server: &Server, name: &str) -> Result<(), Unmet> {
         return Ok(());
     }
     let prefix = format!("{name}/");
+    let id = ObjectId::new(namespaces, name);
+    let swept = !server.graph().swept.insert(name.to_owned());
+    let is_left = || {
+        let mut namespaced = registry.resources().filter(|resource| resource.namespaced);
+        namespaced.any(|resource| server.store.any(resource.collection, &prefix))
+    };
+    if swept && is_left() {
+        // Everything is marked already, and nothing new can be created.
+        return Ok(());
+    }
     let mut left: Vec<(String, usize)> = Vec::new();
     let mut finalizers: std::collections::BTreeMap<String, usize> =
         std::collections::BTreeMap::new();
@@ -137,7 +147,6 @@ pub(crate) fn empty(server: &Server, name: &str) -> Result<(), Unmet> {
             left.push((resource.qualified(), count));
         }
     }
-    let id = ObjectId::new(namespaces, name);
     if left.is_empty() {
         return amend(server, namespaces, &id, &stored, &namespace, |namespace| {
             let finalizers = namespace

@@ -216,6 +216,14 @@ impl Store for Memory {
         })
     }
 
+    fn any(&self, collection: Collection, prefix: &str) -> bool {
+        let state = self.state();
+        state
+            .shelves
+            .get(collection.0 as usize)
+            .is_some_and(|shelf| shelf.range(prefix, None).next().is_some())
+    }
+
     fn put(
         &self,
         collection: Collection,

@@ -96,6 +96,9 @@ pub(crate) trait Store: Send + Sync + fmt::Debug {
     /// Number of objects whose key begins with `prefix`.
     fn count(&self, collection: Collection, prefix: &str) -> usize;
 
+    /// Whether there is an object whose key begins with `prefix`.
+    fn any(&self, collection: Collection, prefix: &str) -> bool;
+
     /// Writes an object under a new version.
     ///
     /// # Errors

@@ -218,3 +218,40 @@ async fn a_dependent_of_nobody_goes() {
         .expect("created");
     assert!(secrets.get_opt("s").await.expect("asked").is_none());
 }
+
+#[tokio::test]
+async fn many_held_dependents_go_one_by_one_and_their_owner_last() {
+    let client = client(&server());
+    let widgets = api(&client);
+    let secrets: Api<Secret> = Api::default_namespaced(client);
+    let owner = widgets
+        .create(&PostParams::default(), &widget("o", json!({})))
+        .await
+        .expect("created");
+    let reference = json!([{
+        "apiVersion": "test.example.com/v1", "kind": "Widget", "name": "o",
+        "uid": owner.metadata.uid, "blockOwnerDeletion": true,
+    }]);
+    for index in 0..300 {
+        let secret: Secret = typed(json!({"metadata": {
+            "name": format!("s{index}"), "ownerReferences": reference, "finalizers": ["a.b/c"],
+        }}));
+        secrets
+            .create(&PostParams::default(), &secret)
+            .await
+            .expect("created");
+    }
+    widgets
+        .delete("o", &DeleteParams::foreground())
+        .await
+        .expect("deleted");
+    for index in 0..300 {
+        assert!(widgets.get_opt("o").await.expect("asked").is_some());
+        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        secrets
+            .patch(&format!("s{index}"), &PatchParams::default(), &free)
+            .await
+            .expect("patched");
+    }
+    assert!(widgets.get_opt("o").await.expect("asked").is_none());
+}
