@@ -320,7 +320,7 @@ impl Client {
         .await
     }
 
-    /// Deletes a volume. Small ones may be gone without a task.
+    /// Deletes a volume. What is gone within five seconds needs no task, and one that failed by then is an error.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -336,7 +336,8 @@ impl Client {
             path_segment(storage),
             path_segment(volume)
         );
-        self.call(Method::DELETE, &path, Parameters::new()).await
+        self.call(Method::DELETE, &path, Parameters::new().with("delay", 5))
+            .await
     }
 
     /// Network interfaces of a node that a guest can be connected to.

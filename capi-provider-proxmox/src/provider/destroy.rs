@@ -9,7 +9,7 @@ use super::ensure::{image_prefix, is_our_image, is_ours};
 use super::errors::step;
 use super::session::Session;
 use super::{MachineCx, ProxmoxIdentity, reasons};
-use crate::client::{Error, ErrorClass, GuestConfig, Patience};
+use crate::client::{Client, Error, ErrorClass, GuestConfig, Patience};
 
 /// How long a task is waited for within one call.
 const PATIENCE: Patience = Patience {
@@ -107,11 +107,9 @@ pub(super) async fn destroy(
     let stop = client.stop_vm(&node, vmid).await.map_err(failed)?;
     if let Some(image) = image_of(&config, identity) {
         let storage = image.split(':').next().unwrap_or_default();
-        match client.delete_volume(&node, storage, &image).await {
-            Ok(_) => {}
-            Err(error) if error.class() == ErrorClass::Gone => {}
-            Err(error) => return Err(failed(error)),
-        }
+        delete_image(&session.client, &node, storage, &image)
+            .await
+            .map_err(failed)?;
     }
     match client.wait_for_task(&stop, PATIENCE).await {
         // A machine that is off already is what is wanted.
@@ -183,15 +181,9 @@ async fn finish(
                 .next()
                 .is_some_and(|name| name.starts_with(&prefix))
         }) {
-            match session
-                .client
-                .delete_volume(node, storage, &volume.volid)
+            delete_image(&session.client, node, storage, &volume.volid)
                 .await
-            {
-                Ok(_) => {}
-                Err(error) if error.class() == ErrorClass::Gone => {}
-                Err(error) => return Err(failed(error)),
-            }
+                .map_err(failed)?;
         }
     }
     release(session, cx, identity);
@@ -206,4 +198,19 @@ fn release(session: &Session, cx: &MachineCx, identity: &ProxmoxIdentity) {
     cx.context
         .slots()
         .give_back(super::reserve::ANY_DATACENTER, &slot);
+}
+
+/// Deletes an image, and waits until it is gone.
+pub(super) async fn delete_image(
+    client: &Client,
+    node: &str,
+    storage: &str,
+    image: &str,
+) -> Result<(), Error> {
+    match client.delete_volume(node, storage, image).await {
+        Ok(None) => Ok(()),
+        Ok(Some(task)) => client.wait_for_task(&task, PATIENCE).await.map(drop),
+        Err(error) if error.class() == ErrorClass::Gone => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -7,12 +7,13 @@ use capi_core::provider::{MachineFacts, Progress, ProviderError, StatusFields};
 use serde_json::json;
 
 use super::desired::{self, IMAGE_TAG};
+use super::destroy::delete_image;
 use super::ensure::{Step, Way, is_our_image, is_ours};
 use super::errors::step;
 use super::reasons;
 use super::reserve::group;
 use super::session::Known;
-use crate::client::{ErrorClass, Resource};
+use crate::client::Resource;
 
 /// How old a list may be to see that a machine that is ready still is.
 const OBSERVED: Duration = Duration::from_secs(2);
@@ -120,10 +121,8 @@ impl Way<'_> {
             .await
             .map_err(failed)?;
         let storage = image.split(':').next().unwrap_or_default();
-        match client.delete_volume(&row.node, storage, &image).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.class() == ErrorClass::Gone => Ok(()),
-            Err(error) => Err(failed(error)),
-        }
+        delete_image(client, &row.node, storage, &image)
+            .await
+            .map_err(failed)
     }
 }

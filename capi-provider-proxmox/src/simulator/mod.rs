@@ -254,6 +254,15 @@ impl Simulator {
                 respond(Err(Failure::new(*status, text.clone()))),
                 Duration::ZERO,
             ),
+            // A deletion that waits for its task tells the failure itself.
+            Some(Outcome::TaskFails(text))
+                if request.method() == Method::DELETE && path.contains("/content/") =>
+            {
+                (
+                    respond(Err(Failure::new(500, text.clone()))),
+                    Duration::ZERO,
+                )
+            }
             Some(Outcome::HtmlPage) => (
                 request::raw(
                     502,
@@ -305,15 +314,13 @@ impl Simulator {
             .map(str::to_owned);
         if let Some(upid) = begun {
             match fault {
-                Some(Outcome::TaskVanishes) => {
-                    datacenter.tasks.remove(&upid);
-                }
                 Some(outcome) => {
                     if let Some(task) = datacenter.tasks.get_mut(&upid) {
                         match outcome {
                             Outcome::TaskFails(text) => task.failure = Some(text.clone()),
                             Outcome::TaskWarns(count) => task.warnings = *count,
                             Outcome::TaskHangs => task.ends = None,
+                            Outcome::TaskVanishes => task.hidden = true,
                             _ => {}
                         }
                     }

@@ -151,6 +151,16 @@ impl Datacenter {
             )));
         }
         let takes = self.latencies.config;
+        if let Some(delay) = call.integer("delay")?
+            && takes <= Duration::from_secs(delay)
+        {
+            // It ends within the call.
+            self.volumes.remove(&key);
+            return Ok(Answer {
+                data: Value::Null,
+                takes,
+            });
+        }
         let upid = self.begin(call, node, "imgdel", storage, takes, Effect::Delete { key });
         Ok(json!(upid).into())
     }
@@ -227,6 +237,7 @@ impl Datacenter {
         let task = self
             .tasks
             .get(upid)
+            .filter(|task| !task.hidden)
             .ok_or_else(|| Failure::died("no such task"))?;
         if task.user != call.user {
             self.require(call, &format!("/nodes/{}", task.node), "Sys.Audit")?;
@@ -272,7 +283,7 @@ impl Datacenter {
         let rows = self
             .tasks
             .values()
-            .filter(|task| node.is_none_or(|node| task.node == node))
+            .filter(|task| !task.hidden && node.is_none_or(|node| task.node == node))
             .filter(|task| vmid.is_none_or(|vmid| task.id == vmid))
             .filter(|task| match source {
                 "active" => task.exit_status.is_none(),

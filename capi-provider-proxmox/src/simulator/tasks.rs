@@ -41,6 +41,9 @@ pub struct Task {
     /// Warnings in its log.
     #[serde(default)]
     pub warnings: u32,
+    /// Whether it is missing in the lists of tasks.
+    #[serde(default)]
+    pub hidden: bool,
 }
 
 /// What a task does at its end.
@@ -156,6 +159,7 @@ impl Datacenter {
             effect,
             failure: None,
             warnings: 0,
+            hidden: false,
         };
         self.tasks.insert(upid.clone(), task);
         upid

@@ -234,3 +234,84 @@ async fn clones_slow_down_when_the_storage_cannot_bear_them() {
     assert_eq!(ours(&simulator).len(), 6);
     assert!(clones <= 20, "{clones}");
 }
+
+/// Numbers from a seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}
+
+fn random_fault(random: &mut Random) -> Fault {
+    let outcome = match random.below(8) {
+        0 => Outcome::DropBefore,
+        1 => Outcome::DropAfter,
+        2 => Outcome::Status(500, "got timeout".into()),
+        3 => Outcome::Status(595, String::new()),
+        4 => Outcome::Delay(Duration::from_secs(1 + random.below(60))),
+        5 => Outcome::TaskFails("clone failed: got lock timeout".into()),
+        6 => Outcome::TaskVanishes,
+        _ => Outcome::TaskWarns(2),
+    };
+    let after = u32::try_from(random.below(90)).expect("small");
+    Fault {
+        method: None,
+        path: "*".into(),
+        after,
+        times: 1,
+        outcome,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_goes_wrong_each_machine_is_made_once_and_nothing_is_left_of_it() {
+    for seed in (0..30).chain([1021]) {
+        let mut random = Random(seed);
+        let simulator = simulator();
+        simulator.change(|datacenter| {
+            let mut foreign = datacenter.guests[&9000].clone();
+            foreign.template = false;
+            foreign.config.insert("name".into(), "foreign".into());
+            datacenter.guests.insert(102, foreign);
+        });
+        for _ in 0..15 {
+            simulator.fault(random_fault(&mut random));
+        }
+        let world = Arc::new(World::on(&simulator));
+        let mut tasks = tokio::task::JoinSet::new();
+        for index in 0..5 {
+            let world = Arc::clone(&world);
+            tasks.spawn(async move {
+                let mut subject = world.subject(&format!("m{index}"), machine_spec());
+                world.run(&mut subject).await.map(|_| subject)
+            });
+        }
+        let mut subjects = Vec::new();
+        while let Some(ended) = tasks.join_next().await {
+            let ended = ended.expect("no panic");
+            subjects.push(
+                ended.unwrap_or_else(|error| panic!("seed {seed}: {}", error.full_message())),
+            );
+        }
+        assert_eq!(ours(&simulator).len(), 6, "seed {seed}");
+        for _ in 0..10 {
+            simulator.fault(random_fault(&mut random));
+        }
+        for subject in &mut subjects {
+            world
+                .destroy(subject)
+                .await
+                .unwrap_or_else(|error| panic!("seed {seed}: {}", error.full_message()));
+        }
+        simulator.clear_faults();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(ours(&simulator), [102], "seed {seed}");
+        assert_eq!(images(&simulator), Vec::<String>::new(), "seed {seed}");
+    }
+}
