@@ -35,7 +35,20 @@ fn free_port() -> u16 {
 }
 
 impl Real {
+    /// Starts a control plane. Ports are free when they are chosen and may be taken before they
+    /// are bound; then others are chosen.
     pub(crate) fn start(assets: &Path) -> Self {
+        let mut why = String::new();
+        for _ in 0..3 {
+            match Self::try_start(assets) {
+                Ok(real) => return real,
+                Err(error) => why = error,
+            }
+        }
+        panic!("the real server does not become ready: {why}");
+    }
+
+    fn try_start(assets: &Path) -> Result<Self, String> {
         let directory = tempfile::tempdir().unwrap();
         let mut real = Self {
             directory,
@@ -97,9 +110,9 @@ impl Real {
         ];
         real.launch(assets, "etcd", &etcd);
         real.launch(assets, "kube-apiserver", &apiserver);
-        real.until_ready(assets);
+        real.until_ready(assets)?;
         real.launch(assets, "kube-controller-manager", &controllers);
-        real
+        Ok(real)
     }
 
     fn launch(&mut self, assets: &Path, name: &str, arguments: &[String]) {
@@ -115,27 +128,28 @@ impl Real {
     }
 
     /// Asks until the server says that it is ready; each question takes its time.
-    fn until_ready(&mut self, assets: &Path) {
-        for asked in 0.. {
+    fn until_ready(&mut self, assets: &Path) -> Result<(), String> {
+        for _ in 0..PATIENCE {
             let answer = Command::new(assets.join("kubectl"))
                 .args(["get", "--raw", "/readyz", "--request-timeout=5s"])
                 .env("KUBECONFIG", self.kubeconfig())
                 .output()
                 .unwrap();
             if answer.stdout == b"ok" {
-                return;
+                return Ok(());
             }
             let ended = self
                 .children
                 .iter_mut()
                 .any(|child| child.try_wait().unwrap().is_some());
-            if ended || asked > PATIENCE {
+            if ended {
                 let log = std::fs::read_to_string(self.directory.path().join("kube-apiserver.log"))
                     .unwrap();
                 let tail: Vec<&str> = log.lines().rev().take(10).collect();
-                panic!("the real server does not become ready: {}", tail.join("\n"));
+                return Err(tail.join("\n"));
             }
         }
+        Err("it was asked for too long".to_owned())
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
