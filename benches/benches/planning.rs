@@ -14,7 +14,7 @@ use capi_core::{
     api::{
         Condition, ConditionStatus, ContractVersionedObjectReference, MachineDeletionOrder,
         MachineNodeReference, MachineSetSpec, MachineSetStatus, MachineSpec, MachineStatus,
-        labels,
+        finalizers, labels,
     },
     contract::{Metadata, Object, OwnerReference},
     plan::{
@@ -90,7 +90,16 @@ fn set_object(name: &str, version: &str, replicas: usize) -> Set {
     set.metadata.generation = 1;
     set.metadata.labels.insert(labels::MACHINE_TEMPLATE_HASH.to_owned(), format!("1-{name}"));
     set.metadata.labels.insert(labels::DEPLOYMENT_NAME.to_owned(), "md".to_owned());
+    set.metadata.labels.insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
+    set.metadata.finalizers = vec![finalizers::MACHINE_SET.to_owned()];
     set.spec.cluster_name = "c".to_owned();
+    for labels in [
+        &mut set.spec.selector.match_labels,
+        &mut set.spec.template.metadata.labels,
+    ] {
+        labels.insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
+        labels.insert(labels::MACHINE_TEMPLATE_HASH.to_owned(), format!("1-{name}"));
+    }
     set.spec.replicas = i32::try_from(replicas).ok();
     set.spec.template.spec.cluster_name = "c".to_owned();
     set.spec.template.spec.version = Some(version.to_owned());
@@ -131,6 +140,8 @@ fn deployment_facts(replicas: usize) -> MachineDeploymentFacts {
             block_owner_deletion: Some(true),
         }];
     }
+    object.metadata.finalizers = vec![finalizers::MACHINE_DEPLOYMENT.to_owned()];
+    object.metadata.labels.insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
     object.spec.cluster_name = "c".to_owned();
     object.spec.replicas = i32::try_from(replicas).ok();
     object.spec.template = new.spec.template.clone();
@@ -167,7 +178,8 @@ fn event(criterion: &mut Criterion) {
         let (symbols, rows) = rows(&machines, facts.propagated);
         let mut tally = tally(&symbols, &rows);
         let planned = machine_set::plan(&facts, &tally, now());
-        facts.object.status = planned.status.unwrap_or_default();
+        let status = planned.status.unwrap_or_default();
+        facts.object.status = status.onto(&facts.object, now());
         // A machine that comes up and goes down again; and one of which only the words change.
         let down = rows[size / 2 / 10 * 10];
         let mut up = down;

@@ -7,7 +7,7 @@
 use std::{
     cmp::{Ordering, Reverse},
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use super::{
@@ -164,6 +164,8 @@ pub(super) struct Aggregate {
     ranked: BTreeSet<Rank>,
     /// Machines of the ranked groups, by what their group counts as.
     grouped: Others,
+    /// What [`message`](Self::message) says, as long as nothing changes.
+    said: OnceLock<String>,
 }
 
 /// Machines by what their message counts as.
@@ -234,6 +236,9 @@ impl Aggregate {
         add: bool,
     ) {
         let weight = weight(seen.status);
+        if weight != Weight::Info {
+            self.said.take(); // good news are only told without bad ones
+        }
         let step = |count: &mut u32| {
             *count = if add {
                 count.saturating_add(1)
@@ -258,6 +263,7 @@ impl Aggregate {
         if key.info && message == Text::EMPTY {
             return; // never shown
         }
+        self.said.take();
         let group = self.groups.entry(key).or_default();
         if let Some(rank) = group.rank(key) {
             *self.grouped.of(&rank) -= rank.count.0;
@@ -308,6 +314,10 @@ impl Aggregate {
 
     /// The messages shown, most serious first.
     pub(super) fn message(&self, symbols: &Symbols) -> String {
+        self.said.get_or_init(|| self.say(symbols)).clone()
+    }
+
+    fn say(&self, symbols: &Symbols) -> String {
         let info = self.issues == 0 && self.unknown == 0;
         let mut lines = Vec::new();
         let mut others = self.grouped;

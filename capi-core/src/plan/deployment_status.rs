@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     condition::Wanted,
     desired_set::{Deployment, SetFacts},
-    machine_set::with_stale,
+    machine_set_status::with_stale,
     rollout::{MachineDeploymentFacts, MachineDeploymentPlan},
     rollout_scale::bounds,
     set_status::{differ, scaling, selector_text, settle},

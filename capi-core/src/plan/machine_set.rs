@@ -6,25 +6,28 @@
 //!
 //! Answers to `core/reconcilers/machineset` of Cluster API.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::machine_set_status::{SetCounters, WantedSetStatus};
+pub use super::propagation::{
+    OwnedFields, PropagatedFields, controller_reference, new_machine, propagated_fields,
+};
 use super::{
     Blocked, ObjectRef, Plan,
-    condition::Wanted,
     defaults::{self, SetDefaults},
-    paused,
-    row::{Name, fingerprint},
+    machine_set_status, paused,
+    row::Name,
     set_remediation,
-    set_status::{OwningCluster, TemplateKind, Templates, differ, scaling, selector_text, settle},
-    tally::{Tally, replicas},
+    set_status::{OwningCluster, TemplateKind, Templates},
+    tally::Tally,
 };
 use crate::{
     api::{
-        ConditionGate, ConditionStatus, IntOrString, MachineDeletion, MachineSetSpec,
-        MachineSetStatus, MachineSpec, MachineTaint, annotations, finalizers, labels,
+        ConditionStatus, IntOrString, MachineSetSpec, MachineSetStatus, annotations, finalizers,
+        labels,
     },
     contract::{Metadata, Object, OwnerReference},
 };
@@ -163,7 +166,7 @@ pub enum MachineSetAction {
 }
 
 /// What is wanted of a MachineSet. The status is `None` when it is to stay as it is.
-pub type MachineSetPlan = Plan<SetDefaults, Option<MachineSetStatus>, MachineSetAction>;
+pub type MachineSetPlan = Plan<SetDefaults, Option<WantedSetStatus>, MachineSetAction>;
 
 /// Plans one MachineSet. The tally must have been [advanced](Tally::advance) to `now`.
 #[must_use]
@@ -174,8 +177,7 @@ pub fn plan(facts: &MachineSetFacts, tally: &Tally, now: Timestamp) -> MachineSe
     if paused.status == ConditionStatus::True {
         plan.blocked_on
             .push(blocked(object, paused.message.clone()));
-        let status = object.status.clone();
-        settle_status(&mut plan, object, status, vec![paused], now);
+        machine_set_status::only(facts, paused, &mut plan);
         return plan;
     }
     metadata(facts, &mut plan);
@@ -205,7 +207,7 @@ pub fn plan(facts: &MachineSetFacts, tally: &Tally, now: Timestamp) -> MachineSe
             keep(facts, tally, now, &mut plan);
         }
     }
-    status(facts, tally, paused, now, &mut plan);
+    machine_set_status::plan(facts, tally, paused, &mut plan);
     plan.again = match (plan.again, tally.next_deadline()) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
@@ -462,352 +464,5 @@ fn move_machines(
     if !moved.is_empty() {
         plan.actions
             .push(MachineSetAction::MoveMachines { machines: moved });
-    }
-}
-
-fn status(
-    facts: &MachineSetFacts,
-    tally: &Tally,
-    paused: Wanted,
-    now: Timestamp,
-    plan: &mut MachineSetPlan,
-) {
-    let object = &facts.object;
-    let current = &object.status;
-    let counts = tally.counts();
-    let conditions = if facts.list_failed {
-        [
-            "ScalingUp",
-            "ScalingDown",
-            "MachinesReady",
-            "MachinesUpToDate",
-            "Remediating",
-            "Deleting",
-        ]
-        .map(Wanted::internal_error)
-        .into_iter()
-        .chain([paused])
-        .collect()
-    } else {
-        vec![
-            scaling_up(facts, tally),
-            scaling_down(facts, tally),
-            tally.machines_ready("MachinesReady"),
-            tally.machines_up_to_date("MachinesUpToDate"),
-            tally.remediating("Remediating", "MachineSet"),
-            deleting(facts, tally),
-            paused,
-        ]
-    };
-    let generation = object.metadata.generation;
-    // The selector is part of the spec: at the same generation it is the same text.
-    let seen = current.observed_generation == Some(generation);
-    let selector = match &current.selector {
-        Some(selector) if seen => Cow::Borrowed(selector.as_str()),
-        _ => Cow::Owned(selector_text(&object.spec.selector)),
-    };
-    let counted = |count: u32| Some(replicas(count));
-    let versions = tally.versions();
-    let same = current.selector.as_deref() == Some(&*selector)
-        && (facts.list_failed
-            || current.replicas == counted(counts.replicas)
-                && current.ready_replicas == counted(counts.ready)
-                && current.available_replicas == counted(counts.available)
-                && current.up_to_date_replicas == counted(counts.up_to_date)
-                && current.versions == versions);
-    let observed = if plan.errors.is_empty() && generation > 0 {
-        Some(generation)
-    } else {
-        current.observed_generation
-    };
-    if same
-        && observed == current.observed_generation
-        && !differ(&current.conditions, &conditions, generation)
-    {
-        return;
-    }
-    let selector = selector.into_owned();
-    let mut status = current.clone();
-    status.selector = Some(selector);
-    status.observed_generation = observed;
-    if !facts.list_failed {
-        status.replicas = counted(counts.replicas);
-        status.ready_replicas = counted(counts.ready);
-        status.available_replicas = counted(counts.available);
-        status.up_to_date_replicas = counted(counts.up_to_date);
-        status.versions = versions;
-    }
-    settle_status(plan, object, status, conditions, now);
-}
-
-fn settle_status(
-    plan: &mut MachineSetPlan,
-    object: &Object<MachineSetSpec, MachineSetStatus>,
-    mut status: MachineSetStatus,
-    conditions: Vec<Wanted>,
-    now: Timestamp,
-) {
-    status.conditions = settle(
-        &object.status.conditions,
-        conditions,
-        object.metadata.generation,
-        now,
-    );
-    if status != object.status {
-        plan.status = Some(status);
-        plan.status_changed = true;
-    }
-}
-
-/// Whether a status says that all is as it is wanted, so that nothing more is on its way.
-#[must_use]
-pub fn is_at_rest(
-    object: &Object<MachineSetSpec, MachineSetStatus>,
-    status: &MachineSetStatus,
-) -> bool {
-    let desired = if object.metadata.is_deleting() {
-        Some(0)
-    } else {
-        object.spec.replicas
-    };
-    [
-        status.replicas,
-        status.ready_replicas,
-        status.available_replicas,
-        status.up_to_date_replicas,
-    ]
-    .iter()
-    .all(|count| *count == desired)
-}
-
-fn desired(facts: &MachineSetFacts) -> Option<i32> {
-    let replicas = facts.object.spec.replicas?;
-    Some(if facts.object.metadata.is_deleting() {
-        0
-    } else {
-        replicas
-    })
-}
-
-fn scaling_up(facts: &MachineSetFacts, tally: &Tally) -> Wanted {
-    const TYPE: &str = "ScalingUp";
-    let Some(desired) = desired(facts) else {
-        return Wanted::unknown(TYPE, "WaitingForReplicasSet")
-            .message("Waiting for spec.replicas set");
-    };
-    let missing = facts.templates.missing_message(&facts.object.spec.template);
-    let current = replicas(tally.counts().replicas);
-    if current >= desired {
-        let condition = Wanted::is_false(TYPE, "NotScalingUp");
-        return match missing {
-            Some(missing) if !facts.object.metadata.is_deleting() => {
-                condition.message(format!("Scaling up would be blocked because {missing}"))
-            }
-            _ => condition,
-        };
-    }
-    let mut message = scaling("up", current, desired);
-    let causes = facts.preflight.failures.iter().chain(&missing);
-    let causes: Vec<String> = causes.map(|cause| format!("* {cause}")).collect();
-    if !causes.is_empty() {
-        message.push_str(" is blocked because:\n");
-        message.push_str(&causes.join("\n"));
-    }
-    Wanted::is_true(TYPE, "ScalingUp").message(message)
-}
-
-fn scaling_down(facts: &MachineSetFacts, tally: &Tally) -> Wanted {
-    const TYPE: &str = "ScalingDown";
-    let Some(desired) = desired(facts) else {
-        return Wanted::unknown(TYPE, "WaitingForReplicasSet")
-            .message("Waiting for spec.replicas set");
-    };
-    let counts = tally.counts();
-    let current = replicas(counts.replicas.saturating_sub(counts.pending_acknowledge));
-    if current <= desired {
-        return Wanted::is_false(TYPE, "NotScalingDown");
-    }
-    let message = with_stale(scaling("down", current, desired), tally);
-    Wanted::is_true(TYPE, "ScalingDown").message(message)
-}
-
-fn deleting(facts: &MachineSetFacts, tally: &Tally) -> Wanted {
-    const TYPE: &str = "Deleting";
-    if !facts.object.metadata.is_deleting() {
-        return Wanted::is_false(TYPE, "NotDeleting");
-    }
-    let message = match tally.counts().replicas {
-        0 => "Deletion completed".to_owned(),
-        1 => with_stale("Deleting 1 Machine".to_owned(), tally),
-        count => with_stale(format!("Deleting {count} Machines"), tally),
-    };
-    Wanted::is_true(TYPE, "Deleting").message(message)
-}
-
-/// `message`, and below it what is said of machines that are being deleted for long.
-pub(super) fn with_stale(mut message: String, tally: &Tally) -> String {
-    if let Some(stale) = tally.stale() {
-        message.push_str("\n* ");
-        message.push_str(&stale);
-    }
-    message
-}
-
-/// The fields of a Machine that follow the template without the machine being replaced.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PropagatedFields {
-    /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
-    /// `metadata.annotations`.
-    pub annotations: BTreeMap<String, String>,
-    /// `spec.readinessGates`.
-    pub readiness_gates: Vec<ConditionGate>,
-    /// `spec.deletion`.
-    pub deletion: MachineDeletion,
-    /// `spec.minReadySeconds`.
-    pub min_ready_seconds: Option<i32>,
-    /// `spec.taints`.
-    pub taints: Vec<MachineTaint>,
-}
-
-impl PropagatedFields {
-    /// What of a Machine is to be compared with `wanted`: labels and annotations that are wanted
-    /// or that `owned` says were applied by us, and the fields of the spec. A field of the spec
-    /// that is not wanted and that `owned` does not name belongs to somebody else.
-    #[must_use]
-    pub fn of_machine(
-        metadata: &Metadata,
-        spec: &MachineSpec,
-        wanted: &Self,
-        owned: &OwnedFields,
-    ) -> Self {
-        let pick = |all: &BTreeMap<String, String>,
-                    wanted: &BTreeMap<String, String>,
-                    owned: &[String]| {
-            all.iter()
-                .filter(|(key, _)| wanted.contains_key(*key) || owned.contains(key))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect()
-        };
-        let is_owned = |field: &str| owned.spec.iter().any(|found| found == field);
-        let limit = |wanted: Option<i32>, found: Option<i32>, field: &str| {
-            if wanted.is_some() || is_owned(field) {
-                found
-            } else {
-                None
-            }
-        };
-        Self {
-            labels: pick(&metadata.labels, &wanted.labels, &owned.labels),
-            annotations: pick(
-                &metadata.annotations,
-                &wanted.annotations,
-                &owned.annotations,
-            ),
-            readiness_gates: spec.readiness_gates.clone(),
-            deletion: MachineDeletion {
-                node_drain_timeout_seconds: limit(
-                    wanted.deletion.node_drain_timeout_seconds,
-                    spec.deletion.node_drain_timeout_seconds,
-                    "nodeDrainTimeoutSeconds",
-                ),
-                node_volume_detach_timeout_seconds: limit(
-                    wanted.deletion.node_volume_detach_timeout_seconds,
-                    spec.deletion.node_volume_detach_timeout_seconds,
-                    "nodeVolumeDetachTimeoutSeconds",
-                ),
-                node_deletion_timeout_seconds: limit(
-                    wanted.deletion.node_deletion_timeout_seconds,
-                    spec.deletion.node_deletion_timeout_seconds,
-                    "nodeDeletionTimeoutSeconds",
-                ),
-            },
-            min_ready_seconds: limit(
-                wanted.min_ready_seconds,
-                spec.min_ready_seconds,
-                "minReadySeconds",
-            ),
-            taints: spec.taints.clone(),
-        }
-    }
-
-    /// The fingerprint that rows carry.
-    #[must_use]
-    pub fn fingerprint(&self) -> u64 {
-        fingerprint(self)
-    }
-}
-
-/// Names of the fields that a field manager of ours applied, from `metadata.managedFields`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct OwnedFields {
-    /// Keys of labels.
-    pub labels: Vec<String>,
-    /// Keys of annotations.
-    pub annotations: Vec<String>,
-    /// Names of fields of the spec, without their path.
-    pub spec: Vec<String>,
-}
-
-/// What the machines of a set carry of its template.
-#[must_use]
-pub fn propagated_fields(object: &Object<MachineSetSpec, MachineSetStatus>) -> PropagatedFields {
-    let template = &object.spec.template;
-    let mut labels = template.metadata.labels.clone();
-    let name = super::naming::label_value(&object.metadata.name);
-    labels.insert(labels::SET_NAME.to_owned(), name);
-    if let Some(deployment) = object.metadata.labels.get(labels::DEPLOYMENT_NAME) {
-        labels.insert(labels::DEPLOYMENT_NAME.to_owned(), deployment.clone());
-    }
-    PropagatedFields {
-        labels,
-        annotations: template.metadata.annotations.clone(),
-        readiness_gates: template.spec.readiness_gates.clone(),
-        deletion: template.spec.deletion.clone(),
-        min_ready_seconds: template.spec.min_ready_seconds,
-        taints: template.spec.taints.clone(),
-    }
-}
-
-/// A Machine of a set as it is to be created: the parts that the set decides. References to its
-/// infrastructure machine and bootstrap config are for whoever creates those.
-#[must_use]
-pub fn new_machine(
-    object: &Object<MachineSetSpec, MachineSetStatus>,
-    name: String,
-) -> Object<MachineSpec, ()> {
-    let fields = propagated_fields(object);
-    let mut spec = object.spec.template.spec.clone();
-    spec.cluster_name.clone_from(&object.spec.cluster_name);
-    spec.provider_id = None;
-    spec.infrastructure_ref = Default::default();
-    spec.bootstrap.config_ref = None;
-    Object {
-        metadata: Metadata {
-            name,
-            namespace: object.metadata.namespace.clone(),
-            labels: fields.labels,
-            annotations: fields.annotations,
-            finalizers: vec![finalizers::MACHINE.to_owned()],
-            owner_references: vec![controller_reference("MachineSet", &object.metadata)],
-            ..Metadata::default()
-        },
-        spec,
-        status: (),
-    }
-}
-
-/// The reference that makes an object of Cluster API's core group the controller of another.
-#[must_use]
-pub fn controller_reference(kind: &str, owner: &Metadata) -> OwnerReference {
-    OwnerReference {
-        api_version: "cluster.x-k8s.io/v1beta2".to_owned(),
-        kind: kind.to_owned(),
-        name: owner.name.clone(),
-        uid: owner.uid.clone(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
     }
 }

@@ -360,6 +360,19 @@ impl Tally {
         versions
     }
 
+    /// Whether [`versions`](Self::versions) is this list.
+    #[must_use]
+    pub fn versions_are(&self, list: &[StatusVersion]) -> bool {
+        let mut counted = self.versions.iter();
+        match (counted.next(), counted.next(), list) {
+            (None, _, []) => true,
+            (Some((text, count)), None, [one]) => {
+                one.version == self.symbols.text(*text) && one.replicas == Some(replicas(*count))
+            }
+            _ => self.versions() == list,
+        }
+    }
+
     /// Condition `target` as the aggregate of the machines' `Ready`.
     #[must_use]
     pub fn machines_ready(&self, target: &'static str) -> Wanted {

@@ -117,11 +117,10 @@ impl MachineSetController {
                     .set_order(&order.unwrap_or(crate::api::MachineDeletionOrder::Random));
                 let plan = machine_set::plan(facts, &entry.tally, now);
                 let names = collect::names(&plan, &entry.tally);
-                let wait = plan.status.as_ref().and_then(|status| {
-                    entry
-                        .pace
-                        .wait(status, machine_set::is_at_rest(object, status), now)
-                });
+                let wait = plan
+                    .status
+                    .as_ref()
+                    .and_then(|status| entry.pace.wait(status, status.is_at_rest(object), now));
                 Planned { plan, names, wait }
             })
     }
@@ -204,7 +203,8 @@ impl Controller for MachineSetController {
             return Ok(Outcome::done());
         }
         if let (Some(status), None) = (&plan.status, wait) {
-            execution.write_status(&set.status, status).await?;
+            let status = status.onto(&set, now);
+            execution.write_status(&set.status, &status).await?;
         }
         done?;
         if let Some(error) = plan.errors.first() {

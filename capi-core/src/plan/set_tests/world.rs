@@ -342,7 +342,7 @@ impl World {
         plan.spec.apply_to_set(&mut set.spec);
         if let Some(status) = plan.status {
             self.writes += 1;
-            set.status = status;
+            set.status = status.onto(set, self.now);
         }
         if set.metadata.is_deleting() && set.metadata.finalizers.is_empty() {
             self.sets.remove(name);
