@@ -20,6 +20,8 @@
 //! rest (nothing that was planned is still under way), and otherwise waits for a quiet moment: a
 //! state that has not changed for [`QUIET`] is written, one that changes sooner is not. Providers
 //! mounted in the same manager do not wait for 8: a host reads the bootstrap object itself.
+//! The Cluster controller does the same, except for what others wait for: a latch of
+//! `status.initialization`, `ControlPlaneInitialized` or `Available` becoming True.
 
 mod cluster;
 mod collect;

@@ -204,3 +204,95 @@ fn priority(condition: &V1Beta1Condition) -> u8 {
         _ => 99,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn bare(type_: &str, status: &str) -> V1Beta1Condition {
+        V1Beta1Condition {
+            status: status.to_owned(),
+            reason: some("Bare"),
+            ..is_true(type_)
+        }
+    }
+
+    /// `Ready` of the conditions, as `status severity reason message`.
+    fn ready(conditions: Vec<V1Beta1Condition>, steps: Option<&[&str]>) -> String {
+        let mut list = LegacyConditions::new(conditions, at(1));
+        list.summarize(&["A", "B", "C"], steps);
+        let found = list.into_vec().into_iter().find(|c| c.type_ == READY);
+        found.map_or_else(
+            || "-".to_owned(),
+            |c| {
+                let parts = [Some(c.status), c.severity, c.reason, c.message];
+                let parts: Vec<String> = parts.into_iter().flatten().collect();
+                parts.join(" ")
+            },
+        )
+    }
+
+    #[test]
+    fn the_most_serious_condition_speaks_and_the_callers_order_decides_between_equals() {
+        use Severity::{Error, Info, Warning};
+        let bad = |type_, severity, reason| is_false(type_, severity, reason, "m");
+        let table = [
+            (vec![], "-"),
+            (vec![is_true("X")], "-"),
+            (vec![is_true("A"), is_true("B")], "True"),
+            (
+                vec![
+                    bad("B", Info, "I"),
+                    bad("A", Warning, "W"),
+                    bad("C", Error, "E"),
+                ],
+                "False Error E m",
+            ),
+            (
+                vec![bad("C", Info, "Last"), bad("B", Info, "First")],
+                "False Info First m",
+            ),
+            (vec![is_true("A"), unknown("B", "U", "m")], "True"),
+            (vec![unknown("B", "U", "m")], "Unknown U m"),
+            // A False without severity, as the newer form has it, weighs nothing.
+            (vec![is_true("A"), bare("B", "False")], "True"),
+            (vec![bare("B", "False")], "False Bare"),
+        ];
+        for (conditions, expected) in table {
+            assert_eq!(ready(conditions.clone(), None), expected, "{conditions:?}");
+        }
+    }
+
+    #[test]
+    fn steps_are_counted_as_long_as_nothing_else_is_told() {
+        let steps: &[&str] = &["A", "B"];
+        let waiting = is_false("B", Severity::Info, "Waiting", "m");
+        let counted = ready(vec![is_true("A"), waiting.clone()], Some(steps));
+        assert_eq!(counted, "False Info Waiting 1 of 2 completed");
+        let other = is_false("C", Severity::Warning, "Sick", "told");
+        let told = ready(vec![is_true("A"), waiting, other], Some(steps));
+        assert_eq!(told, "False Warning Sick told");
+    }
+
+    #[test]
+    fn times_change_with_any_change_and_ready_comes_first() {
+        let mut list = LegacyConditions::new(Vec::new(), at(1));
+        list.set(is_true("B"));
+        list.set(is_true(READY));
+        list.set(is_true("A"));
+        let mut later = LegacyConditions::new(list.into_vec(), at(2));
+        later.set(is_true("A"));
+        later.set(unknown("B", "U", ""));
+        let shown: Vec<_> = later
+            .into_vec()
+            .into_iter()
+            .map(|c| (c.type_, c.last_transition_time.timestamp().as_second()))
+            .collect();
+        let expected = [(READY, 1), ("A", 1), ("B", 2)].map(|(t, s)| (t.to_owned(), s));
+        assert_eq!(shown, expected);
+    }
+}
