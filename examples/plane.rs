@@ -43,6 +43,25 @@ struct Options {
     no_default_crds: bool,
 }
 
+/// A kind that `clusterctl describe` asks for and that we have no controller of: stored as it comes.
+const MACHINE_POOLS: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: machinepools.cluster.x-k8s.io
+  labels: {cluster.x-k8s.io/v1beta2: v1beta2}
+spec:
+  group: cluster.x-k8s.io
+  scope: Namespaced
+  names: {plural: machinepools, singular: machinepool, kind: MachinePool, listKind: MachinePoolList}
+  versions:
+  - name: v1beta2
+    served: true
+    storage: true
+    subresources: {status: {}}
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
 /// Writes a line of JSON for each request.
 #[derive(Debug)]
 struct AuditLog(Mutex<BufWriter<File>>);
@@ -65,6 +84,7 @@ async fn start(options: &Options) -> Result<Https, Error> {
     let audit = File::create(options.dir.join("audit.jsonl"))?;
     let mut builder = ApiServer::builder().audit(AuditLog(Mutex::new(BufWriter::new(audit))));
     if !options.no_default_crds {
+        builder = builder.manifest(MACHINE_POOLS);
         let definitions = capi_core::api::crds()
             .into_iter()
             .chain(capi_provider_proxmox::api::crds())
