@@ -313,19 +313,14 @@ impl Simulator {
             .filter(|_| datacenter.task_count > tasks_before)
             .map(str::to_owned);
         if let Some(upid) = begun {
-            match fault {
-                Some(outcome) => {
-                    if let Some(task) = datacenter.tasks.get_mut(&upid) {
-                        match outcome {
-                            Outcome::TaskFails(text) => task.failure = Some(text.clone()),
-                            Outcome::TaskWarns(count) => task.warnings = *count,
-                            Outcome::TaskHangs => task.ends = None,
-                            Outcome::TaskVanishes => task.hidden = true,
-                            _ => {}
-                        }
-                    }
+            if let (Some(outcome), Some(task)) = (fault, datacenter.tasks.get_mut(&upid)) {
+                match outcome {
+                    Outcome::TaskFails(text) => task.failure = Some(text.clone()),
+                    Outcome::TaskWarns(count) => task.warnings = *count,
+                    Outcome::TaskHangs => task.ends = None,
+                    Outcome::TaskVanishes => task.hidden = true,
+                    _ => {}
                 }
-                None => {}
             }
             datacenter.settle(now);
             drop(guard);
