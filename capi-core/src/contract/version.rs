@@ -205,8 +205,8 @@ mod tests {
     #[test]
     fn definitions_are_named_by_the_plural_of_their_kind() {
         for (kind, expected) in [
-            ("ProxmoxCluster", "proxmoxclusters.g"),
-            ("TalosControlPlane", "taloscontrolplanes.g"),
+            ("KubeadmConfig", "kubeadmconfigs.g"),
+            ("KubeadmControlPlane", "kubeadmcontrolplanes.g"),
             ("IPAddress", "ipaddresses.g"),
             ("InClusterIPPool", "inclusterippools.g"),
             ("DevCluster", "devclusters.g"),

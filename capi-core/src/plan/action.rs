@@ -403,7 +403,7 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocked {
-    /// The object, as a person would point at it: `ProxmoxMachine default/a`, `Node a`.
+    /// The object, as a person would point at it: `DevMachine default/a`, `Node a`.
     pub on: String,
     /// What about it is missing.
     pub message: String,

@@ -355,16 +355,12 @@ fn nodes_are_matched_by_the_exact_provider_id() {
         node.spec.provider_id = Some(id.to_owned());
         node
     };
-    let nodes = [
-        with("proxmox://A"),
-        with("proxmox://a"),
-        with("proxmox:///b"),
-    ];
+    let nodes = [with("test://A"), with("test://a"), with("test:///b")];
     assert_eq!(
-        match_node(&nodes, "proxmox://a"),
-        NodeLookup::Found(with("proxmox://a"))
+        match_node(&nodes, "test://a"),
+        NodeLookup::Found(with("test://a"))
     );
-    assert_eq!(match_node(&nodes, "proxmox://b"), NodeLookup::NotFound);
+    assert_eq!(match_node(&nodes, "test://b"), NodeLookup::NotFound);
     let twice = [with("x"), with("x")];
     assert!(matches!(match_node(&twice, "x"), NodeLookup::Failed(_)));
 }
