@@ -10,7 +10,9 @@ use std::{collections::BTreeMap, error::Error, path::PathBuf, sync::Arc};
 use capi_core::{
     clock::Clock,
     controllers,
-    runtime::{Controller, LeaseConfig, Manager, PolicyRule, ResourceType, custom_resource_definitions},
+    runtime::{
+        Controller, LeaseConfig, Manager, PolicyRule, ResourceType, custom_resource_definitions,
+    },
     testing::reference::{
         self, ClusterShape, Datacenter, ReferenceBootstrap, ReferenceControlPlaneProvider,
         ReferenceInfrastructure, Settings,
@@ -124,7 +126,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         for crd in &crds {
             let name = crd["metadata"]["name"].as_str().unwrap_or_default();
             let key = capi_core::runtime::ObjectKey::new("", name);
-            manager.runtime().writer().apply(&kind, &key, "capi-manager", crd).await?;
+            manager
+                .runtime()
+                .writer()
+                .apply(&kind, &key, "capi-manager", crd)
+                .await?;
         }
         eprintln!("installed {} CustomResourceDefinitions", crds.len());
     }
@@ -146,28 +152,45 @@ fn chosen(
 ) -> Result<Vec<Arc<dyn Controller>>, Box<dyn Error>> {
     let mut all = controllers::core();
     if arguments.reference {
-        all.extend(controllers::infrastructure(ReferenceInfrastructure::new(datacenter.clone())));
-        all.extend(controllers::bootstrap(ReferenceBootstrap));
-        all.extend(controllers::control_plane(ReferenceControlPlaneProvider::new(
+        all.extend(controllers::infrastructure(ReferenceInfrastructure::new(
             datacenter.clone(),
         )));
+        all.extend(controllers::bootstrap(ReferenceBootstrap));
+        all.extend(controllers::control_plane(
+            ReferenceControlPlaneProvider::new(datacenter.clone()),
+        ));
     }
     if arguments.controllers.is_empty() {
         return Ok(all);
     }
-    let names: Vec<String> = all.iter().map(|controller| controller.name().to_owned()).collect();
-    if let Some(unknown) = arguments.controllers.iter().find(|name| !names.contains(name)) {
+    let names: Vec<String> = all
+        .iter()
+        .map(|controller| controller.name().to_owned())
+        .collect();
+    if let Some(unknown) = arguments
+        .controllers
+        .iter()
+        .find(|name| !names.contains(name))
+    {
         return Err(format!("no controller {unknown}; there are {}", names.join(", ")).into());
     }
-    all.retain(|controller| arguments.controllers.iter().any(|name| name == controller.name()));
+    all.retain(|controller| {
+        arguments
+            .controllers
+            .iter()
+            .any(|name| name == controller.name())
+    });
     Ok(all)
 }
 
 /// A ClusterRole of what the controllers use.
 fn cluster_role(controllers: &[Arc<dyn Controller>]) -> Value {
     let mut verbs = BTreeMap::<(String, String), Vec<&'static str>>::new();
-    for PolicyRule { group, resources, verbs: used } in
-        controllers.iter().flat_map(|controller| controller.rbac())
+    for PolicyRule {
+        group,
+        resources,
+        verbs: used,
+    } in controllers.iter().flat_map(|controller| controller.rbac())
     {
         for resource in resources {
             let known = verbs.entry((group.clone(), resource)).or_default();
@@ -192,7 +215,10 @@ fn cluster_role(controllers: &[Arc<dyn Controller>]) -> Value {
 
 /// A Deployment that runs the controllers; the image is for whoever builds one.
 fn deployment(controllers: &[Arc<dyn Controller>]) -> Value {
-    let names: Vec<&str> = controllers.iter().map(|controller| controller.name()).collect();
+    let names: Vec<&str> = controllers
+        .iter()
+        .map(|controller| controller.name())
+        .collect();
     let labels = json!({ "app": "capi-manager" });
     json!({
         "apiVersion": "apps/v1",

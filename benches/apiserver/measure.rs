@@ -32,6 +32,7 @@ pub(crate) struct Meter<'m> {
 
 impl<'m> Meter<'m> {
     /// `others` is the CPU time of other processes that serve the calls.
+    #[allow(clippy::disallowed_methods)] // measures the machine's time
     pub(crate) fn start(others: Option<&'m dyn Fn() -> Duration>) -> Self {
         Self {
             others,

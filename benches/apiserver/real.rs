@@ -50,9 +50,9 @@ impl Plane {
         };
         let directory = tempfile::tempdir()?;
         let path = directory.path();
+        #[allow(clippy::disallowed_methods)] // certificates for another process
         let now = jiff::Timestamp::now();
-        let key = Authority::generate("bench", now)?
-            .issue_client(&User::admin(), now)?;
+        let key = Authority::generate("bench", now)?.issue_client(&User::admin(), now)?;
         let key_file = path.join("service-account.key");
         std::fs::write(&key_file, key.key.expose_secret())?;
         let public = path.join("service-account.crt");

@@ -8,51 +8,56 @@ use clap::{Parser, ValueEnum};
 ///
 /// Without arguments everything runs in this process, on a datacenter that is simulated.
 #[derive(Clone, Debug, Parser)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Objects to apply, as a user has them; an own example when not given.
     #[arg(long, value_name = "FILE")]
-    pub manifest: Option<PathBuf>,
+    pub(crate) manifest: Option<PathBuf>,
     /// Where state is kept: kubeconfigs, talosconfig, pve.json, isos/, audit.jsonl.
     #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// Keep serving when the cluster is up, until Ctrl-C.
     #[arg(long)]
-    pub serve: bool,
+    pub(crate) serve: bool,
     /// Stop once the cluster is up, and leave it.
     #[arg(long)]
-    pub keep: bool,
+    pub(crate) keep: bool,
     /// Run on this API server instead of an embedded one.
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Run only a part, so that others can be other processes (needs --dir).
     #[arg(long, value_enum)]
-    pub only: Option<Part>,
+    pub(crate) only: Option<Part>,
     /// How many times faster than a real one the simulated datacenter works.
     #[arg(long, default_value_t = 50.0)]
-    pub speed: f64,
+    pub(crate) speed: f64,
     /// Seconds after which a step that is not done counts as failed.
     #[arg(long, default_value_t = 300)]
-    pub timeout: u64,
+    pub(crate) timeout: u64,
     /// Print lines of JSON instead of text.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
     /// Port of the management API server; 0 for any that is free.
     #[arg(long, default_value_t = 0)]
-    pub port: u16,
+    pub(crate) port: u16,
     /// URL of a real Proxmox VE, `https://host:8006`.
     #[arg(long, value_name = "URL", requires = "proxmox_token")]
-    pub proxmox_url: Option<String>,
+    pub(crate) proxmox_url: Option<String>,
     /// Its API token, `user@realm!name=secret`.
-    #[arg(long, value_name = "TOKEN", env = "PROXMOX_TOKEN", hide_env_values = true)]
-    pub proxmox_token: Option<String>,
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "PROXMOX_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) proxmox_token: Option<String>,
     /// SHA-256 of its certificate.
     #[arg(long)]
-    pub fingerprint: Option<String>,
+    pub(crate) fingerprint: Option<String>,
 }
 
 /// A part of the whole, as a process of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Part {
+pub(crate) enum Part {
     /// The management API server.
     Api,
     /// The simulated datacenter.
@@ -63,7 +68,7 @@ pub enum Part {
 
 impl Arguments {
     /// How long a step may take.
-    pub fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 }

@@ -77,14 +77,18 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
             }
         }
         Some(Part::Controllers) => {
-            let kubeconfig =
-                arguments.kubeconfig.clone().unwrap_or_else(|| directory.file("kubeconfig"));
+            let kubeconfig = arguments
+                .kubeconfig
+                .clone()
+                .unwrap_or_else(|| directory.file("kubeconfig"));
             let plane = Plane::connect(&kubeconfig).await?;
             let access = match parts::real(arguments)? {
                 Some(access) => access,
                 None => parts::published(&directory).await?,
             };
-            parts::controllers(plane.client, &access).run(interrupted()).await?;
+            parts::controllers(plane.client, &access)
+                .run(interrupted())
+                .await?;
             return Ok(());
         }
         None => {}
@@ -112,7 +116,9 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
     }
     view.say(&format!(
         "management API server: {}",
-        plane.url().unwrap_or_else(|| "that of --kubeconfig".to_owned())
+        plane
+            .url()
+            .unwrap_or_else(|| "that of --kubeconfig".to_owned())
     ));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let manager = parts::controllers(plane.client.clone(), &access);

@@ -9,9 +9,9 @@ const EXAMPLE: &str = include_str!("cluster.yaml");
 
 /// Documents, and what the datacenter must have for them.
 #[derive(Clone, Debug)]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// The objects, in order, each with a namespace.
-    pub documents: Vec<Value>,
+    pub(crate) documents: Vec<Value>,
 }
 
 impl Manifest {
@@ -19,7 +19,7 @@ impl Manifest {
     ///
     /// # Errors
     /// What is wrong with it, with file, line and column where the parser knows them.
-    pub fn read(path: Option<&Path>) -> Result<Self, String> {
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self, String> {
         let (name, text) = match path {
             None => ("cluster.yaml".to_owned(), EXAMPLE.to_owned()),
             Some(path) => {
@@ -50,17 +50,21 @@ impl Manifest {
     ///
     /// # Errors
     /// When there is none.
-    pub fn cluster(&self) -> Result<&Value, String> {
-        self.of_kind("Cluster").next().ok_or_else(|| "the manifest has no Cluster".to_owned())
+    pub(crate) fn cluster(&self) -> Result<&Value, String> {
+        self.of_kind("Cluster")
+            .next()
+            .ok_or_else(|| "the manifest has no Cluster".to_owned())
     }
 
     /// The objects of a kind.
-    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.documents.iter().filter(move |document| document["kind"] == kind)
+    pub(crate) fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.documents
+            .iter()
+            .filter(move |document| document["kind"] == kind)
     }
 
     /// Names of the nodes that it speaks of; `pve1` to `pve3` when it leaves the choice.
-    pub fn nodes(&self) -> Vec<String> {
+    pub(crate) fn nodes(&self) -> Vec<String> {
         let mut nodes = Vec::new();
         self.walk(&mut |field, value| match (field, value) {
             ("sourceNode" | "target", Value::String(node)) => nodes.push(node.clone()),
@@ -82,7 +86,7 @@ impl Manifest {
     }
 
     /// Numbers of the templates that it clones.
-    pub fn templates(&self) -> Vec<u64> {
+    pub(crate) fn templates(&self) -> Vec<u64> {
         let mut templates = Vec::new();
         self.walk(&mut |field, value| {
             if field == "templateID"
@@ -99,7 +103,7 @@ impl Manifest {
     }
 
     /// Namespace and name of the credentials Secret that a ProxmoxCluster names.
-    pub fn credentials(&self) -> Option<(String, String)> {
+    pub(crate) fn credentials(&self) -> Option<(String, String)> {
         let cluster = self.of_kind("ProxmoxCluster").next()?;
         let reference = &cluster["spec"]["credentialsRef"];
         let own = cluster["metadata"]["namespace"].as_str()?;
@@ -120,6 +124,8 @@ impl Manifest {
                 _ => {}
             }
         }
-        self.documents.iter().for_each(|document| walk(document, visit));
+        self.documents
+            .iter()
+            .for_each(|document| walk(document, visit));
     }
 }

@@ -30,15 +30,15 @@ use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
 
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Where state is kept.
 #[derive(Clone, Debug)]
-pub struct Directory(Arc<PathBuf>);
+pub(crate) struct Directory(Arc<PathBuf>);
 
 impl Directory {
     /// The directory that was asked for, or one that goes with the process.
-    pub fn open(wanted: Option<&Path>) -> Result<(Self, Option<tempfile::TempDir>), Error> {
+    pub(crate) fn open(wanted: Option<&Path>) -> Result<(Self, Option<tempfile::TempDir>), Error> {
         match wanted {
             Some(path) => {
                 std::fs::create_dir_all(path)
@@ -52,12 +52,12 @@ impl Directory {
         }
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Writes a file that only its owner may read, whole or not at all.
-    pub fn write(&self, name: &str, content: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&self, name: &str, content: &[u8]) -> Result<(), Error> {
         let path = self.file(name);
         let partial = self.file(&format!(".{name}.partial"));
         let mut file = OpenOptions::new()
@@ -89,16 +89,16 @@ impl Audit for AuditLog {
 }
 
 /// The management API server, embedded or somebody's.
-pub struct Plane {
-    pub client: kube::Client,
+pub(crate) struct Plane {
+    pub(crate) client: kube::Client,
     /// Whether it converts between versions by itself.
-    pub converts: bool,
+    pub(crate) converts: bool,
     https: Option<Https>,
 }
 
 impl Plane {
     /// Starts an embedded one on 127.0.0.1.
-    pub async fn start(directory: &Directory, port: u16) -> Result<Self, Error> {
+    pub(crate) async fn start(directory: &Directory, port: u16) -> Result<Self, Error> {
         let audit = File::create(directory.file("audit.jsonl"))?;
         let builder = ApiServer::builder()
             .clock(Clock::system())
@@ -113,21 +113,29 @@ impl Plane {
             .map_err(|error| format!("the management API server on port {port}: {error}"))?;
         let kubeconfig = https.kubeconfig(&User::admin())?;
         directory.write("kubeconfig", kubeconfig.expose_secret().as_bytes())?;
-        Ok(Self { client, converts: true, https: Some(https) })
+        Ok(Self {
+            client,
+            converts: true,
+            https: Some(https),
+        })
     }
 
     /// Uses the one that a kubeconfig names, with our definitions installed.
-    pub async fn connect(path: &Path) -> Result<Self, Error> {
+    pub(crate) async fn connect(path: &Path) -> Result<Self, Error> {
         let kubeconfig = kube::config::Kubeconfig::read_from(path)
             .map_err(|error| format!("--kubeconfig {}: {error}", path.display()))?;
         let options = kube::config::KubeConfigOptions::default();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        Ok(Self { client: kube::Client::try_from(config)?, converts: false, https: None })
+        Ok(Self {
+            client: kube::Client::try_from(config)?,
+            converts: false,
+            https: None,
+        })
     }
 
     /// Installs the definitions, of which only the stored versions are served: this server has
     /// nobody to convert others.
-    pub async fn install(&self) -> Result<(), Error> {
+    pub(crate) async fn install(&self) -> Result<(), Error> {
         let manager = Manager::builder(self.client.clone()).build();
         let writer = manager.runtime().writer();
         let kind = custom_resource_definitions();
@@ -146,12 +154,12 @@ impl Plane {
     }
 
     /// Where it is.
-    pub fn url(&self) -> Option<String> {
+    pub(crate) fn url(&self) -> Option<String> {
         self.https.as_ref().map(Https::url)
     }
 }
 
-pub fn definitions() -> Vec<Value> {
+pub(crate) fn definitions() -> Vec<Value> {
     capi_core::api::crds()
         .into_iter()
         .chain(capi_provider_proxmox::api::crds())
@@ -170,14 +178,19 @@ fn conversions() -> Vec<Conversion> {
 }
 
 /// An object in the version that is stored.
-pub fn to_stored_version(object: Value) -> Result<Value, Error> {
+pub(crate) fn to_stored_version(object: Value) -> Result<Value, Error> {
     let all = conversions();
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let group = api_version.split('/').next().unwrap_or_default();
     let kind = object["kind"].as_str().unwrap_or_default();
-    let Some(conversion) = convert::find(&all, group, kind) else { return Ok(object) };
+    let Some(conversion) = convert::find(&all, group, kind) else {
+        return Ok(object);
+    };
     let stored = conversion.hub.api_version();
-    let shown = format!("{kind} {}", object["metadata"]["name"].as_str().unwrap_or_default());
+    let shown = format!(
+        "{kind} {}",
+        object["metadata"]["name"].as_str().unwrap_or_default()
+    );
     conversion
         .convert(object, &stored, &definitions())
         .map_err(|error| format!("{shown}: {error}").into())
@@ -185,10 +198,10 @@ pub fn to_stored_version(object: Value) -> Result<Value, Error> {
 
 /// How to get into the datacenter, and to what runs in it.
 #[derive(Clone)]
-pub struct Access {
-    pub credentials: Vec<(String, String)>,
-    pub machine_api: Arc<dyn MachineApiConnector>,
-    pub kubernetes: Arc<dyn Connector>,
+pub(crate) struct Access {
+    pub(crate) credentials: Vec<(String, String)>,
+    pub(crate) machine_api: Arc<dyn MachineApiConnector>,
+    pub(crate) kubernetes: Arc<dyn Connector>,
 }
 
 /// What a process with the datacenter tells others through `nodes.json`.
@@ -199,12 +212,13 @@ struct Routes {
 }
 
 /// A real datacenter.
-pub fn real(arguments: &Arguments) -> Result<Option<Access>, Error> {
+pub(crate) fn real(arguments: &Arguments) -> Result<Option<Access>, Error> {
     let (Some(url), Some(token)) = (&arguments.proxmox_url, &arguments.proxmox_token) else {
         return Ok(None);
     };
-    let (name, secret) =
-        token.split_once('=').ok_or("--proxmox-token must be user@realm!name=secret")?;
+    let (name, secret) = token
+        .split_once('=')
+        .ok_or("--proxmox-token must be user@realm!name=secret")?;
     let mut credentials = vec![
         ("url".to_owned(), url.clone()),
         ("token".to_owned(), name.to_owned()),
@@ -223,7 +237,7 @@ pub fn real(arguments: &Arguments) -> Result<Option<Access>, Error> {
 }
 
 /// Opens the simulated datacenter in this process.
-pub async fn lab(options: LabOptions) -> Result<(Lab, Access), Error> {
+pub(crate) async fn lab(options: LabOptions) -> Result<(Lab, Access), Error> {
     let lab = Lab::open(options, Clock::system()).await?;
     let access = Access {
         credentials: lab
@@ -238,7 +252,7 @@ pub async fn lab(options: LabOptions) -> Result<(Lab, Access), Error> {
 }
 
 /// Tells other processes, whenever it changes, where nodes are; until it is dropped.
-pub async fn publish(lab: &Lab, directory: &Directory) -> Result<(), Error> {
+pub(crate) async fn publish(lab: &Lab, directory: &Directory) -> Result<(), Error> {
     let mut told = None;
     loop {
         let routes = Routes {
@@ -264,11 +278,10 @@ pub async fn publish(lab: &Lab, directory: &Directory) -> Result<(), Error> {
 }
 
 /// The datacenter of another process, as its `nodes.json` says.
-pub async fn published(directory: &Directory) -> Result<Access, Error> {
+pub(crate) async fn published(directory: &Directory) -> Result<Access, Error> {
     let path = directory.file("nodes.json");
-    let read = move || -> Option<Routes> {
-        serde_json::from_slice(&std::fs::read(&path).ok()?).ok()
-    };
+    let read =
+        move || -> Option<Routes> { serde_json::from_slice(&std::fs::read(&path).ok()?).ok() };
     let read = Arc::new(read);
     let routes = loop {
         if let Some(routes) = read() {
@@ -278,7 +291,10 @@ pub async fn published(directory: &Directory) -> Result<Access, Error> {
     };
     let find = move |host: &str, port: u16| {
         let routes = read()?.routes;
-        routes.into_iter().find(|(h, p, _)| h == host && *p == port).map(|(_, _, to)| to)
+        routes
+            .into_iter()
+            .find(|(h, p, _)| h == host && *p == port)
+            .map(|(_, _, to)| to)
     };
     let (machine_api, kubernetes) = (find.clone(), find);
     Ok(Access {
@@ -304,13 +320,13 @@ impl Connector for Shared {
 }
 
 /// The controllers, ready to run.
-pub fn controllers(client: kube::Client, access: &Access) -> Manager {
+pub(crate) fn controllers(client: kube::Client, access: &Access) -> Manager {
     let mut all = controllers::core();
     all.extend(controllers::infrastructure(ProxmoxProvider::new()));
     all.extend(controllers::bootstrap(TalosBootstrap::new()));
-    all.extend(controllers::control_plane(TalosControlPlaneProvider::with_connector(Arc::clone(
-        &access.machine_api,
-    ))));
+    all.extend(controllers::control_plane(
+        TalosControlPlaneProvider::with_connector(Arc::clone(&access.machine_api)),
+    ));
     all.extend(controllers::in_cluster_ipam());
     Manager::builder(client)
         .controllers(all)
@@ -319,9 +335,11 @@ pub fn controllers(client: kube::Client, access: &Access) -> Manager {
 }
 
 /// A Secret.
-pub fn secret(namespace: &str, name: &str, data: &[(String, String)]) -> Value {
-    let data: serde_json::Map<String, Value> =
-        data.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+pub(crate) fn secret(namespace: &str, name: &str, data: &[(String, String)]) -> Value {
+    let data: serde_json::Map<String, Value> = data
+        .iter()
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect();
     json!({
         "apiVersion": "v1",
         "kind": "Secret",

@@ -24,31 +24,55 @@ const LOOK: Duration = Duration::from_millis(150);
 const FOREIGN: u64 = 100;
 
 /// What one run works with.
-pub struct Run<'a> {
-    pub arguments: &'a Arguments,
-    pub manifest: &'a Manifest,
-    pub plane: &'a Plane,
-    pub access: &'a Access,
-    pub lab: Option<&'a Lab>,
-    pub directory: &'a Directory,
-    pub view: &'a mut View,
+pub(crate) struct Run<'a> {
+    pub(crate) arguments: &'a Arguments,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) plane: &'a Plane,
+    pub(crate) access: &'a Access,
+    pub(crate) lab: Option<&'a Lab>,
+    pub(crate) directory: &'a Directory,
+    pub(crate) view: &'a mut View,
 }
 
 /// The kinds that belong to a cluster, by collection, and how deep they are shown.
 const TREE: [(&str, usize); 9] = [
-    ("/apis/infrastructure.cluster.x-k8s.io/v1alpha2/namespaces/NS/proxmoxclusters", 1),
-    ("/apis/controlplane.cluster.x-k8s.io/v1alpha3/namespaces/NS/taloscontrolplanes", 1),
-    ("/apis/cluster.x-k8s.io/v1beta2/namespaces/NS/machinedeployments", 1),
-    ("/apis/cluster.x-k8s.io/v1beta2/namespaces/NS/machinesets", 2),
+    (
+        "/apis/infrastructure.cluster.x-k8s.io/v1alpha2/namespaces/NS/proxmoxclusters",
+        1,
+    ),
+    (
+        "/apis/controlplane.cluster.x-k8s.io/v1alpha3/namespaces/NS/taloscontrolplanes",
+        1,
+    ),
+    (
+        "/apis/cluster.x-k8s.io/v1beta2/namespaces/NS/machinedeployments",
+        1,
+    ),
+    (
+        "/apis/cluster.x-k8s.io/v1beta2/namespaces/NS/machinesets",
+        2,
+    ),
     ("/apis/cluster.x-k8s.io/v1beta2/namespaces/NS/machines", 2),
-    ("/apis/infrastructure.cluster.x-k8s.io/v1alpha2/namespaces/NS/proxmoxmachines", 3),
-    ("/apis/bootstrap.cluster.x-k8s.io/v1alpha3/namespaces/NS/talosconfigs", 3),
-    ("/apis/ipam.cluster.x-k8s.io/v1beta2/namespaces/NS/ipaddressclaims", 3),
-    ("/apis/ipam.cluster.x-k8s.io/v1beta2/namespaces/NS/ipaddresses", 3),
+    (
+        "/apis/infrastructure.cluster.x-k8s.io/v1alpha2/namespaces/NS/proxmoxmachines",
+        3,
+    ),
+    (
+        "/apis/bootstrap.cluster.x-k8s.io/v1alpha3/namespaces/NS/talosconfigs",
+        3,
+    ),
+    (
+        "/apis/ipam.cluster.x-k8s.io/v1beta2/namespaces/NS/ipaddressclaims",
+        3,
+    ),
+    (
+        "/apis/ipam.cluster.x-k8s.io/v1beta2/namespaces/NS/ipaddresses",
+        3,
+    ),
 ];
 
 impl Run<'_> {
-    pub async fn all(&mut self) -> Result<(), Error> {
+    pub(crate) async fn all(&mut self) -> Result<(), Error> {
         self.plant();
         self.apply().await?;
         self.up("the cluster is up", None).await?;
@@ -77,7 +101,10 @@ impl Run<'_> {
 
     fn namespace(&self) -> Result<String, Error> {
         let cluster = self.manifest.cluster()?;
-        Ok(cluster["metadata"]["namespace"].as_str().unwrap_or("default").to_owned())
+        Ok(cluster["metadata"]["namespace"]
+            .as_str()
+            .unwrap_or("default")
+            .to_owned())
     }
 
     fn cluster(&self) -> Result<Address, Error> {
@@ -135,27 +162,41 @@ impl Run<'_> {
         for document in &documents {
             let applied = objects::apply(self.client(), document, false).await?;
             let address = Address::of(document)?;
-            self.view.remember(format!("{}/{} applied", address.kind, address.name), &applied);
+            self.view.remember(
+                format!("{}/{} applied", address.kind, address.name),
+                &applied,
+            );
         }
-        self.view.say(&format!("applied {} objects", documents.len()));
-        let Some((namespace, name)) = self.manifest.credentials() else { return Ok(()) };
+        self.view
+            .say(&format!("applied {} objects", documents.len()));
+        let Some((namespace, name)) = self.manifest.credentials() else {
+            return Ok(());
+        };
         let wanted = secret(&namespace, &name, &self.access.credentials);
         let address = Address::of(&wanted)?;
         if objects::get(self.client(), &address.path).await?.is_some() {
             return Ok(());
         }
         let clusters = TREE[0].0.replace("NS", &self.namespace()?);
-        self.wait("the missing credentials were noticed", &clusters, |clusters| {
-            clusters.iter().any(|cluster| {
-                let conditions = cluster["status"]["conditions"].as_array();
-                conditions.into_iter().flatten().any(|condition| {
-                    condition["message"].as_str().is_some_and(|text| text.contains(&name))
+        self.wait(
+            "the missing credentials were noticed",
+            &clusters,
+            |clusters| {
+                clusters.iter().any(|cluster| {
+                    let conditions = cluster["status"]["conditions"].as_array();
+                    conditions.into_iter().flatten().any(|condition| {
+                        condition["message"]
+                            .as_str()
+                            .is_some_and(|text| text.contains(&name))
+                    })
                 })
-            })
-        })
+            },
+        )
         .await?;
         objects::apply(self.client(), &wanted, false).await?;
-        self.view.say(&format!("supplied Secret {namespace}/{name} with the datacenter's credentials"));
+        self.view.say(&format!(
+            "supplied Secret {namespace}/{name} with the datacenter's credentials"
+        ));
         Ok(())
     }
 
@@ -192,10 +233,13 @@ impl Run<'_> {
                 .iter()
                 .filter(|(_, object)| object["kind"] == "TalosControlPlane")
                 .all(|(_, object)| {
-                    object["status"]["readyReplicas"].as_i64() == object["spec"]["replicas"].as_i64()
+                    object["status"]["readyReplicas"].as_i64()
+                        == object["spec"]["replicas"].as_i64()
                 });
             if available && settled && control_planes {
-                let found = objects::get(self.client(), &cluster.path).await?.unwrap_or_default();
+                let found = objects::get(self.client(), &cluster.path)
+                    .await?
+                    .unwrap_or_default();
                 self.view.remember(done, &found);
                 self.view.say(done);
                 return Ok(());
@@ -265,8 +309,16 @@ impl Run<'_> {
     async fn hand_over(&mut self) -> Result<(), Error> {
         let (cluster, namespace) = (self.cluster()?, self.namespace()?);
         for (secret, key, file) in [
-            (format!("{}-kubeconfig", cluster.name), "value", "workload.kubeconfig"),
-            (format!("{}-talosconfig", cluster.name), "talosconfig", "talosconfig"),
+            (
+                format!("{}-kubeconfig", cluster.name),
+                "value",
+                "workload.kubeconfig",
+            ),
+            (
+                format!("{}-talosconfig", cluster.name),
+                "talosconfig",
+                "talosconfig",
+            ),
             (format!("{}-talos", cluster.name), "bundle", "secrets.yaml"),
         ] {
             let path = format!("/api/v1/namespaces/{namespace}/secrets/{secret}");
@@ -280,8 +332,14 @@ impl Run<'_> {
         if self.arguments.dir.is_some() {
             let file = |name| self.directory.file(name).display().to_string();
             let lines = [
-                format!("kubectl --kubeconfig {} get clusters,machines", file("kubeconfig")),
-                format!("kubectl --kubeconfig {} get nodes", file("workload.kubeconfig")),
+                format!(
+                    "kubectl --kubeconfig {} get clusters,machines",
+                    file("kubeconfig")
+                ),
+                format!(
+                    "kubectl --kubeconfig {} get nodes",
+                    file("workload.kubeconfig")
+                ),
                 format!("talosctl --talosconfig {} version", file("talosconfig")),
             ];
             for line in lines {
@@ -293,7 +351,9 @@ impl Run<'_> {
 
     /// The boot images, as the machines got them.
     fn write_isos(&self) -> Result<(), Error> {
-        let (Some(lab), Some(_)) = (self.lab, &self.arguments.dir) else { return Ok(()) };
+        let (Some(lab), Some(_)) = (self.lab, &self.arguments.dir) else {
+            return Ok(());
+        };
         let images: Vec<(String, Vec<u8>)> = lab.proxmox.inspect(|datacenter| {
             let volumes = datacenter.volumes.values();
             volumes
@@ -313,14 +373,18 @@ impl Run<'_> {
     async fn scale(&mut self, deployment: &Address, replicas: i64) -> Result<(), Error> {
         let patch = json!({ "spec": { "replicas": replicas } });
         let patched = objects::patch(self.client(), deployment, &patch).await?;
-        self.view.remember(format!("workers scaled to {replicas}"), &patched);
+        self.view
+            .remember(format!("workers scaled to {replicas}"), &patched);
         self.view.say(&format!("scaling workers to {replicas}"));
-        self.up(&format!("{replicas} workers are available"), Some(replicas)).await
+        self.up(&format!("{replicas} workers are available"), Some(replicas))
+            .await
     }
 
     /// A new template with twice the memory, one worker after another.
     async fn replace(&mut self, deployment: &Address) -> Result<(), Error> {
-        let found = objects::get(self.client(), &deployment.path).await?.unwrap_or_default();
+        let found = objects::get(self.client(), &deployment.path)
+            .await?
+            .unwrap_or_default();
         let name = found["spec"]["template"]["spec"]["infrastructureRef"]["name"]
             .as_str()
             .unwrap_or_default();
@@ -356,7 +420,8 @@ impl Run<'_> {
             })
         })
         .await?;
-        self.up("all workers are new", patched["spec"]["replicas"].as_i64()).await
+        self.up("all workers are new", patched["spec"]["replicas"].as_i64())
+            .await
     }
 
     /// Names of the workers.
@@ -373,14 +438,18 @@ impl Run<'_> {
 
     async fn delete(&mut self) -> Result<(), Error> {
         let cluster = self.cluster()?;
-        let found = objects::get(self.client(), &cluster.path).await?.unwrap_or_default();
+        let found = objects::get(self.client(), &cluster.path)
+            .await?
+            .unwrap_or_default();
         self.view.remember("Cluster deleted", &found);
         self.view.say("deleting the cluster");
         objects::delete(self.client(), &cluster).await?;
         let clusters = cluster.collection.clone();
         let name = cluster.name.clone();
         self.wait("the cluster is gone", &clusters, move |clusters| {
-            !clusters.iter().any(|cluster| cluster["metadata"]["name"] == name.as_str())
+            !clusters
+                .iter()
+                .any(|cluster| cluster["metadata"]["name"] == name.as_str())
         })
         .await
     }
@@ -390,7 +459,9 @@ impl Run<'_> {
         let namespace = self.namespace()?;
         let mut left = Vec::new();
         for (collection, depth) in TREE {
-            for object in objects::list(self.client(), &collection.replace("NS", &namespace)).await? {
+            for object in
+                objects::list(self.client(), &collection.replace("NS", &namespace)).await?
+            {
                 if depth >= 2 {
                     left.push(format!("{} of {collection}", object["metadata"]["name"]));
                 }
@@ -420,12 +491,17 @@ impl Run<'_> {
                     .collect();
                 (machines, images, datacenter.guests.contains_key(&FOREIGN))
             });
-            left.extend(machines.into_iter().map(|vmid| format!("virtual machine {vmid}")));
+            left.extend(
+                machines
+                    .into_iter()
+                    .map(|vmid| format!("virtual machine {vmid}")),
+            );
             left.extend(images.into_iter().map(|image| format!("image {image}")));
             if !foreign {
                 return Err(format!("virtual machine {FOREIGN} of somebody else is gone").into());
             }
-            self.directory.write("pve.json", lab.proxmox.dump()?.as_bytes())?;
+            self.directory
+                .write("pve.json", lab.proxmox.dump()?.as_bytes())?;
         }
         if !left.is_empty() {
             return Err(format!("left behind:\n  {}", left.join("\n  ")).into());
@@ -440,7 +516,9 @@ impl Run<'_> {
 
 fn decoded(value: &Value) -> Option<secrecy::SecretSlice<u8>> {
     use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str()?).ok()?;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(value.as_str()?)
+        .ok()?;
     Some(secrecy::SecretSlice::from(bytes))
 }
 

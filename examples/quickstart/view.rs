@@ -13,32 +13,32 @@ use serde_json::{Value, json};
 
 /// One object, as a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// How deep below the Cluster it is.
-    pub depth: usize,
+    pub(crate) depth: usize,
     /// Kind and name.
-    pub object: String,
+    pub(crate) object: String,
     /// Phase, or whether it is ready.
-    pub phase: String,
+    pub(crate) phase: String,
     /// Why it is not further.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// Something worth remembering.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Since the beginning.
-    pub at: Duration,
+    pub(crate) at: Duration,
     /// What happened.
-    pub what: String,
+    pub(crate) what: String,
     /// `metadata.uid` of the object.
-    pub uid: String,
+    pub(crate) uid: String,
     /// `metadata.resourceVersion` of the object then.
-    pub version: String,
+    pub(crate) version: String,
 }
 
 /// Shows progress, and remembers it.
-pub struct View {
+pub(crate) struct View {
     clock: Clock,
     began: Timestamp,
     terminal: bool,
@@ -50,7 +50,7 @@ pub struct View {
 
 impl View {
     /// A view that begins now.
-    pub fn new(clock: Clock, json: bool) -> Self {
+    pub(crate) fn new(clock: Clock, json: bool) -> Self {
         let terminal = !json && std::io::stdout().is_terminal();
         let began = clock.now();
         Self {
@@ -65,24 +65,31 @@ impl View {
     }
 
     /// Time since the beginning.
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         Duration::try_from(self.clock.now().duration_since(self.began)).unwrap_or_default()
     }
 
     /// A line that stays.
-    pub fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         self.clear();
         if self.json {
-            println!("{}", json!({ "seconds": self.elapsed().as_secs_f64(), "message": text }));
+            println!(
+                "{}",
+                json!({ "seconds": self.elapsed().as_secs_f64(), "message": text })
+            );
         } else {
             println!("{:>7.2}s  {text}", self.elapsed().as_secs_f64());
         }
     }
 
     /// Remembers that something happened to an object.
-    pub fn remember(&mut self, what: impl Into<String>, object: &Value) {
+    pub(crate) fn remember(&mut self, what: impl Into<String>, object: &Value) {
         let text = |path: &str| {
-            object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+            object
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
         };
         self.moments.push(Moment {
             at: self.elapsed(),
@@ -93,10 +100,16 @@ impl View {
     }
 
     /// Shows the objects as they are.
-    pub fn show(&mut self, objects: &[(usize, Value)]) {
-        let rows: Vec<Row> = objects.iter().map(|(depth, object)| row(*depth, object)).collect();
+    pub(crate) fn show(&mut self, objects: &[(usize, Value)]) {
+        let rows: Vec<Row> = objects
+            .iter()
+            .map(|(depth, object)| row(*depth, object))
+            .collect();
         for (row, (_, object)) in rows.iter().zip(objects) {
-            let changed = self.known.get(&row.object).is_none_or(|known| known.phase != row.phase);
+            let changed = self
+                .known
+                .get(&row.object)
+                .is_none_or(|known| known.phase != row.phase);
             if changed {
                 self.remember(format!("{} {}", row.object, row.phase), object);
             }
@@ -110,11 +123,14 @@ impl View {
                 }
             }
         }
-        self.known = rows.into_iter().map(|row| (row.object.clone(), row)).collect();
+        self.known = rows
+            .into_iter()
+            .map(|row| (row.object.clone(), row))
+            .collect();
     }
 
     /// What is not ready and why, for whoever waits in vain.
-    pub fn blocked(&self) -> Vec<String> {
+    pub(crate) fn blocked(&self) -> Vec<String> {
         self.known
             .values()
             .filter(|row| !row.reason.is_empty())
@@ -123,14 +139,17 @@ impl View {
     }
 
     /// Prints what was remembered.
-    pub fn timeline(&mut self) {
+    pub(crate) fn timeline(&mut self) {
         self.clear();
         if self.json {
             for moment in &self.moments {
-                println!("{}", json!({
-                    "seconds": moment.at.as_secs_f64(), "what": moment.what,
-                    "uid": moment.uid, "resourceVersion": moment.version,
-                }));
+                println!(
+                    "{}",
+                    json!({
+                        "seconds": moment.at.as_secs_f64(), "what": moment.what,
+                        "uid": moment.uid, "resourceVersion": moment.version,
+                    })
+                );
             }
             return;
         }
@@ -149,13 +168,20 @@ impl View {
     fn line(&self, row: &Row) {
         let at = self.elapsed().as_secs_f64();
         if self.json {
-            println!("{}", json!({
-                "seconds": at, "object": row.object, "phase": row.phase, "reason": row.reason,
-            }));
+            println!(
+                "{}",
+                json!({
+                    "seconds": at, "object": row.object, "phase": row.phase, "reason": row.reason,
+                })
+            );
             return;
         }
         let indent = "  ".repeat(row.depth);
-        let reason = if row.reason.is_empty() { String::new() } else { format!("  {}", row.reason) };
+        let reason = if row.reason.is_empty() {
+            String::new()
+        } else {
+            format!("  {}", row.reason)
+        };
         println!("{at:>7.2}s  {indent}{}  {}{reason}", row.object, row.phase);
     }
 
@@ -220,7 +246,10 @@ fn row(depth: usize, object: &Value) -> Row {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let conditions = object["status"]["conditions"].as_array();
     let condition = |wanted: &str| {
-        conditions.into_iter().flatten().find(|condition| condition["type"] == wanted)
+        conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == wanted)
     };
     let deciding = match kind {
         "Cluster" | "MachineDeployment" | "TalosControlPlane" => "Available",
@@ -241,15 +270,26 @@ fn row(depth: usize, object: &Value) -> Row {
             let message = state["message"].as_str().unwrap_or_default();
             let first = message.lines().next().unwrap_or_default();
             let reason = state["reason"].as_str().unwrap_or_default();
-            if first.is_empty() { reason.to_owned() } else { format!("{reason}: {first}") }
+            if first.is_empty() {
+                reason.to_owned()
+            } else {
+                format!("{reason}: {first}")
+            }
         }
         _ => String::new(),
     };
-    let replicas = match (object["status"]["readyReplicas"].as_i64(), object["spec"]["replicas"].as_i64())
-    {
+    let replicas = match (
+        object["status"]["readyReplicas"].as_i64(),
+        object["spec"]["replicas"].as_i64(),
+    ) {
         (Some(ready), Some(wanted)) => format!(" {ready}/{wanted}"),
         (None, Some(wanted)) => format!(" 0/{wanted}"),
         _ => String::new(),
     };
-    Row { depth, object: format!("{kind}/{name}"), phase: format!("{phase}{replicas}"), reason }
+    Row {
+        depth,
+        object: format!("{kind}/{name}"),
+        phase: format!("{phase}{replicas}"),
+        reason,
+    }
 }

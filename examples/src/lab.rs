@@ -3,12 +3,7 @@
 //! Controllers get a URL, a token and a fingerprint, and connectors that map the addresses of
 //! manifests to ports of 127.0.0.1; nothing else is ever dialled.
 
-use std::{
-    fmt,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -72,10 +67,16 @@ impl VirtualMachineHost for Nodes {
             .iter()
             .map(|device| device.hardware_address.clone())
             .collect();
-        let facts =
-            MachineFacts::new(&*machine.key.uuid, &*machine.name).seed(seed).macs(macs.clone());
+        let facts = MachineFacts::new(&*machine.key.uuid, &*machine.name)
+            .seed(seed)
+            .macs(macs.clone());
         self.talos.boot(facts);
-        tokio::spawn(report(self.talos.clone(), self.proxmox.clone(), machine.key, macs));
+        tokio::spawn(report(
+            self.talos.clone(),
+            self.proxmox.clone(),
+            machine.key,
+            macs,
+        ));
     }
 
     fn on_stop(&self, machine: VirtualMachineKey) {
@@ -106,14 +107,29 @@ async fn report(
             }
         })
         .await;
-    let Some((hostname, addresses)) = found else { return };
+    let Some((hostname, addresses)) = found else {
+        return;
+    };
     let prefix = |address: &std::net::IpAddr| if address.is_ipv4() { 24 } else { 64 };
     let interface = ReportedInterface {
         name: "eth0".to_owned(),
-        hardware_address: macs.first().cloned().unwrap_or_default().to_ascii_lowercase(),
-        addresses: addresses.iter().map(|address| (*address, prefix(address))).collect(),
+        hardware_address: macs
+            .first()
+            .cloned()
+            .unwrap_or_default()
+            .to_ascii_lowercase(),
+        addresses: addresses
+            .iter()
+            .map(|address| (*address, prefix(address)))
+            .collect(),
     };
-    proxmox.report(&key, GuestReport { hostname, interfaces: vec![interface] });
+    proxmox.report(
+        &key,
+        GuestReport {
+            hostname,
+            interfaces: vec![interface],
+        },
+    );
 }
 
 impl Lab {
@@ -132,9 +148,17 @@ impl Lab {
                 .latencies(node_latencies(options.speed)),
             clock,
         );
-        proxmox.attach_host(Arc::new(Nodes { talos: talos.clone(), proxmox: proxmox.clone() }));
+        proxmox.attach_host(Arc::new(Nodes {
+            talos: talos.clone(),
+            proxmox: proxmox.clone(),
+        }));
         let server = proxmox.serve(options.port).await?;
-        Ok(Self { proxmox, talos, server: Arc::new(server), secret: options.secret })
+        Ok(Self {
+            proxmox,
+            talos,
+            server: Arc::new(server),
+            secret: options.secret,
+        })
     }
 
     /// Where its API is.
@@ -177,7 +201,9 @@ impl Lab {
 
 impl fmt::Debug for Lab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lab").field("url", &self.url()).finish_non_exhaustive()
+        f.debug_struct("Lab")
+            .field("url", &self.url())
+            .finish_non_exhaustive()
     }
 }
 
@@ -187,7 +213,12 @@ fn datacenter(options: &LabOptions) -> Datacenter {
     for node in &options.nodes {
         datacenter.add_node(node, 32, 128 * gib, &["vmbr0"]);
     }
-    datacenter.add_storage("local", "dir", false, &["iso", "vztmpl", "backup", "snippets"]);
+    datacenter.add_storage(
+        "local",
+        "dir",
+        false,
+        &["iso", "vztmpl", "backup", "snippets"],
+    );
     datacenter.add_storage("local-lvm", "lvmthin", false, &["images", "rootdir"]);
     datacenter.add_token(TOKEN, options.secret.clone());
     for vmid in &options.templates {
@@ -270,8 +301,8 @@ impl LoopbackConnector {
         let host = config.cluster_url.host().unwrap_or_default().to_owned();
         let port = config.cluster_url.port_u16().unwrap_or(443);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let target = (self.0)(bare, port)
-            .ok_or_else(|| format!("nothing answers at {host}:{port}"))?;
+        let target =
+            (self.0)(bare, port).ok_or_else(|| format!("nothing answers at {host}:{port}"))?;
         config.cluster_url = format!("https://{target}").parse()?;
         config.tls_server_name = Some(bare.to_owned());
         config.connect_timeout = Some(Duration::from_secs(5));

@@ -47,7 +47,12 @@ impl Address {
     /// # Errors
     /// When a part of it is missing.
     pub fn of(object: &Value) -> Result<Self, ObjectError> {
-        let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let text = |path: &str| {
+            object
+                .pointer(path)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         let (api_version, kind, name) =
             (text("/apiVersion"), text("/kind"), text("/metadata/name"));
         if api_version.is_empty() || kind.is_empty() || name.is_empty() {
@@ -85,9 +90,15 @@ pub async fn apply(client: &Client, object: &Value, dry_run: bool) -> Result<Val
     if dry_run {
         path.push_str("&dryRun=All");
     }
-    send(client, http::Method::PATCH, &path, "application/apply-patch+yaml", Some(object))
-        .await
-        .map_err(|source| refused(&address, source))
+    send(
+        client,
+        http::Method::PATCH,
+        &path,
+        "application/apply-patch+yaml",
+        Some(object),
+    )
+    .await
+    .map_err(|source| refused(&address, source))
 }
 
 /// Merges a patch into an object.
@@ -99,9 +110,15 @@ pub async fn patch(
     address: &Address,
     patch: &Value,
 ) -> Result<Value, ObjectError> {
-    send(client, http::Method::PATCH, &address.path, "application/merge-patch+json", Some(patch))
-        .await
-        .map_err(|source| refused(address, source))
+    send(
+        client,
+        http::Method::PATCH,
+        &address.path,
+        "application/merge-patch+json",
+        Some(patch),
+    )
+    .await
+    .map_err(|source| refused(address, source))
 }
 
 /// Deletes an object; one that is gone is no error.
@@ -109,7 +126,15 @@ pub async fn patch(
 /// # Errors
 /// What the API server says, with the object's kind and name.
 pub async fn delete(client: &Client, address: &Address) -> Result<(), ObjectError> {
-    match send(client, http::Method::DELETE, &address.path, "application/json", None).await {
+    match send(
+        client,
+        http::Method::DELETE,
+        &address.path,
+        "application/json",
+        None,
+    )
+    .await
+    {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(drop).map_err(|source| refused(address, source)),
     }
@@ -149,7 +174,9 @@ async fn send(
     content_type: &str,
     body: Option<&Value>,
 ) -> Result<Value, kube::Error> {
-    let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+    let bytes = body
+        .map(|body| body.to_string().into_bytes())
+        .unwrap_or_default();
     let request = http::Request::builder()
         .method(method)
         .uri(path)

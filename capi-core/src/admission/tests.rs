@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Verdict, find};
 use crate::api::{CLUSTER, annotations};
 
+#[allow(clippy::needless_pass_by_value)] // reads as the object it makes
 fn object(kind: &str, spec: Value) -> Value {
     json!({ "kind": kind, "metadata": { "name": "one", "namespace": "here" }, "spec": spec })
 }

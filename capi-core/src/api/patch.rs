@@ -214,7 +214,7 @@ mod tests {
             patch,
             json!({ "b": { "c": 4, "d": null }, "e": [1, 2], "f": null, "g": { "h": 5 } })
         );
-        let mut target = before.clone();
+        let mut target = before;
         apply_merge_patch(&mut target, &patch);
         assert_eq!(target, after);
         assert_eq!(merge_patch(&after, &after), None);

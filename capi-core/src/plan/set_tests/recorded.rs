@@ -184,7 +184,7 @@ fn a_deployment_and_a_set_at_rest_need_nothing_and_say_nothing_else() {
         deployment.metadata.annotations["machinedeployment.clusters.x-k8s.io/revision"].clone();
 
     let plan = rollout::plan(
-        &facts(deployment.clone(), vec![set.clone()]),
+        &facts(deployment, vec![set.clone()]),
         &tally(Some(&machine), now),
         Seed::new(1),
         now,
