@@ -65,19 +65,32 @@ fn machine(set: &str, index: usize) -> Machine {
         }],
         ..Metadata::default()
     };
-    machine.metadata.labels.insert(labels::SET_NAME.to_owned(), set.to_owned());
-    machine.metadata.labels.insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
+    machine
+        .metadata
+        .labels
+        .insert(labels::SET_NAME.to_owned(), set.to_owned());
+    machine
+        .metadata
+        .labels
+        .insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
     machine.spec.version = Some("v1.35.0".to_owned());
     machine.status.node_ref = Some(MachineNodeReference { name: name.clone() });
     let (ready, message) = if index.is_multiple_of(10) {
-        (ConditionStatus::False, "* NodeHealthy: Waiting for a Node to exist")
+        (
+            ConditionStatus::False,
+            "* NodeHealthy: Waiting for a Node to exist",
+        )
     } else {
         (ConditionStatus::True, "")
     };
     machine.status.conditions = vec![
         condition("Available", ready, ""),
         condition("Ready", ready, message),
-        condition("UpToDate", ConditionStatus::False, "* Version v1.35.0, v1.36.0 required"),
+        condition(
+            "UpToDate",
+            ConditionStatus::False,
+            "* Version v1.35.0, v1.36.0 required",
+        ),
     ];
     machine.metadata.name = name;
     machine
@@ -88,9 +101,16 @@ fn set_object(name: &str, version: &str, replicas: usize) -> Set {
     set.metadata.name = name.to_owned();
     set.metadata.uid = name.to_owned();
     set.metadata.generation = 1;
-    set.metadata.labels.insert(labels::MACHINE_TEMPLATE_HASH.to_owned(), format!("1-{name}"));
-    set.metadata.labels.insert(labels::DEPLOYMENT_NAME.to_owned(), "md".to_owned());
-    set.metadata.labels.insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
+    set.metadata.labels.insert(
+        labels::MACHINE_TEMPLATE_HASH.to_owned(),
+        format!("1-{name}"),
+    );
+    set.metadata
+        .labels
+        .insert(labels::DEPLOYMENT_NAME.to_owned(), "md".to_owned());
+    set.metadata
+        .labels
+        .insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
     set.metadata.finalizers = vec![finalizers::MACHINE_SET.to_owned()];
     set.spec.cluster_name = "c".to_owned();
     for labels in [
@@ -98,7 +118,10 @@ fn set_object(name: &str, version: &str, replicas: usize) -> Set {
         &mut set.spec.template.metadata.labels,
     ] {
         labels.insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
-        labels.insert(labels::MACHINE_TEMPLATE_HASH.to_owned(), format!("1-{name}"));
+        labels.insert(
+            labels::MACHINE_TEMPLATE_HASH.to_owned(),
+            format!("1-{name}"),
+        );
     }
     set.spec.replicas = i32::try_from(replicas).ok();
     set.spec.template.spec.cluster_name = "c".to_owned();
@@ -141,14 +164,30 @@ fn deployment_facts(replicas: usize) -> MachineDeploymentFacts {
         }];
     }
     object.metadata.finalizers = vec![finalizers::MACHINE_DEPLOYMENT.to_owned()];
-    object.metadata.labels.insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
+    object
+        .metadata
+        .labels
+        .insert(labels::CLUSTER_NAME.to_owned(), "c".to_owned());
     object.spec.cluster_name = "c".to_owned();
     object.spec.replicas = i32::try_from(replicas).ok();
     object.spec.template = new.spec.template.clone();
     let key = labels::DEPLOYMENT_NAME.to_owned();
-    object.spec.selector.match_labels.insert(key, "md".to_owned());
-    let sets = [old, new].map(|object| SetFacts { object, ..SetFacts::default() }).to_vec();
-    MachineDeploymentFacts { object, sets, ..MachineDeploymentFacts::default() }
+    object
+        .spec
+        .selector
+        .match_labels
+        .insert(key, "md".to_owned());
+    let sets = [old, new]
+        .map(|object| SetFacts {
+            object,
+            ..SetFacts::default()
+        })
+        .to_vec();
+    MachineDeploymentFacts {
+        object,
+        sets,
+        ..MachineDeploymentFacts::default()
+    }
 }
 
 fn rows(machines: &[Machine], propagated: u64) -> (Symbols, Vec<MachineRow>) {
