@@ -215,7 +215,11 @@ async fn collect(
     let owning = owning_cluster(&object, &cluster);
     let namespace = &deployment.metadata.namespace;
     let template = &deployment.spec.template;
-    let templates = FoundTemplates::find(runtime, namespace, template).await?;
+    let templates = if deployment.metadata.is_deleting() {
+        FoundTemplates::default()
+    } else {
+        FoundTemplates::find(runtime, namespace, template).await?
+    };
     let facts = MachineDeploymentFacts {
         object: deployment.clone(),
         templates: templates.facts(&owning)?,

@@ -43,7 +43,11 @@ impl MachineSetController {
         let (object, cluster) = cluster_of(runtime, &key, &set.spec.cluster_name)?;
         let owning = owning_cluster(&object, &cluster);
         let template = &set.spec.template;
-        let templates = FoundTemplates::find(runtime, &metadata.namespace, template).await?;
+        let templates = if metadata.is_deleting() {
+            FoundTemplates::default()
+        } else {
+            FoundTemplates::find(runtime, &metadata.namespace, template).await?
+        };
         let mut facts = MachineSetFacts {
             object: set.clone(),
             deployment: deployment(runtime, &key, metadata)?,
@@ -174,7 +178,7 @@ fn leftovers(runtime: &Runtime, set: &SetObject, templates: &FoundTemplates) -> 
         spec.bootstrap.config_ref.as_ref(),
     ];
     let found = [
-        Some(&templates.infrastructure),
+        templates.infrastructure.as_ref(),
         templates.bootstrap.as_ref(),
     ];
     for (reference, template) in references.into_iter().zip(found) {

@@ -58,13 +58,15 @@ pub(super) fn owning_cluster(object: &Object, cluster: &Cluster) -> OwningCluste
 }
 
 /// The templates of machines, as objects and as facts.
+#[derive(Default)]
 pub(super) struct FoundTemplates {
-    pub(super) infrastructure: External,
+    pub(super) infrastructure: Option<External>,
     pub(super) bootstrap: Option<External>,
 }
 
 impl FoundTemplates {
-    /// Looks both templates up.
+    /// Looks both templates up. What goes needs none, and must not be held up by a kind that is
+    /// gone: it looks up nothing.
     pub(super) async fn find(
         runtime: &Runtime,
         namespace: &str,
@@ -79,30 +81,30 @@ impl FoundTemplates {
             None => None,
         };
         Ok(Self {
-            infrastructure,
+            infrastructure: Some(infrastructure),
             bootstrap,
         })
     }
 
     pub(super) fn facts(&self, cluster: &OwningCluster) -> Result<Templates, Error> {
         Ok(Templates {
-            infrastructure: facts(&self.infrastructure, cluster)?,
-            bootstrap: match &self.bootstrap {
-                Some(found) => facts(found, cluster)?,
-                None => TemplateFacts::default(),
-            },
+            infrastructure: facts(self.infrastructure.as_ref(), cluster)?,
+            bootstrap: facts(self.bootstrap.as_ref(), cluster)?,
         })
     }
 
     pub(super) fn of(&self, kind: TemplateKind) -> Option<&External> {
         match kind {
-            TemplateKind::Infrastructure => Some(&self.infrastructure),
+            TemplateKind::Infrastructure => self.infrastructure.as_ref(),
             TemplateKind::Bootstrap => self.bootstrap.as_ref(),
         }
     }
 }
 
-fn facts(found: &External, cluster: &OwningCluster) -> Result<TemplateFacts, Error> {
+fn facts(found: Option<&External>, cluster: &OwningCluster) -> Result<TemplateFacts, Error> {
+    let Some(found) = found else {
+        return Ok(TemplateFacts::default());
+    };
     let Some(object) = &found.object else {
         return Ok(TemplateFacts {
             exists: false,

@@ -4,5 +4,6 @@ mod machine_set;
 #[cfg(feature = "yaml")]
 mod recorded;
 mod rollout;
+mod rollout_modes;
 mod tally;
 mod world;
