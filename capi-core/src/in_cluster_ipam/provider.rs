@@ -1,6 +1,6 @@
 //! The in-cluster provider: an [`Ipam`] on pools of ranges.
 
-use std::{marker::PhantomData, net::IpAddr, time::Duration};
+use std::{marker::PhantomData, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -65,30 +65,9 @@ impl<P: InClusterPool> Ipam for InClusterIpam<P> {
         })
     }
 
-    async fn release(
-        &self,
-        cx: &ClaimContext<P>,
-        _address: IpAddr,
-    ) -> Result<Progress<()>, ProviderError> {
-        let rest = cx
-            .pool
-            .spec()
-            .address_reuse_grace_period_seconds
-            .unwrap_or(0);
-        let deleting = cx.pool.meta().deletion_timestamp.is_some();
-        let Some(released) = cx.claim.metadata.deletion_timestamp.as_ref() else {
-            return Ok(Progress::Ready(()));
-        };
-        let rested = cx.context.now().duration_since(released.0).as_secs();
-        match u64::try_from(i64::from(rest) - rested) {
-            Ok(left) if left > 0 && !deleting => Ok(Progress::waiting(
-                "the address's rest",
-                "AddressResting",
-                format!("The address is given again after {rest} seconds"),
-            )
-            .after(Duration::from_secs(left))),
-            _ => Ok(Progress::Ready(())),
-        }
+    fn rest(&self, pool: &P) -> Duration {
+        let seconds = pool.spec().address_reuse_grace_period_seconds.unwrap_or(0);
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     }
 
     fn pool_status(&self, pool: &P, used: &PoolUse) -> StatusFields {

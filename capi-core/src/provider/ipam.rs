@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -118,6 +119,12 @@ pub trait Ipam: Send + Sync + 'static {
         &self,
         cx: &ClaimContext<Self::Pool>,
     ) -> Result<Progress<Allocation>, ProviderError>;
+
+    /// How long an address of the pool rests after it was given back, before another claim gets it.
+    fn rest(&self, pool: &Self::Pool) -> Duration {
+        let _ = pool;
+        Duration::ZERO
+    }
 
     /// Gives back an address; ready when nothing is left outside.
     ///

@@ -118,3 +118,26 @@ async fn an_address_is_never_given_twice_however_many_ask_at_once() {
     }
     assert_eq!(given.len(), 100);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_goes_at_once_and_its_address_rests_as_long_as_the_pool_says() {
+    let plane = Plane::new(Settings::default());
+    let _running = plane.run(controllers::in_cluster_ipam());
+    let mut resting = pool("InClusterIPPool", "10.0.0.10");
+    resting["spec"]["addressReuseGracePeriodSeconds"] = json!(60);
+    plane.apply(&resting).await;
+    plane.apply(&claim("a", "InClusterIPPool")).await;
+    address(&plane, "a").await;
+    let path = format!("{IPAM}/ipaddressclaims/a");
+    let deleted = plane.clock.now();
+    plane.delete(&path).await;
+    plane.until(&path, |claim| claim.is_none()).await;
+    assert!(
+        plane.clock.now().duration_since(deleted).as_secs() < 2,
+        "the claim does not wait"
+    );
+    plane.apply(&claim("b", "InClusterIPPool")).await;
+    assert_eq!(address(&plane, "b").await, "10.0.0.10");
+    let waited = plane.clock.now().duration_since(deleted).as_secs();
+    assert!((59..65).contains(&waited), "the address rested {waited} s");
+}

@@ -1,6 +1,6 @@
 //! Address claims, and the pools that they name.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{Cluster, IPAddress, IPAddressClaim, KindInfo, annotations, labels},
-    provider::{Allocation, ClaimContext, Ipam, Progress, ProviderError, StatusFields},
+    provider::{Allocation, ClaimContext, Ipam, PoolUse, Progress, ProviderError, StatusFields},
     runtime::{
         Change, Controller, Error, Object, ObjectKey, Outcome, PolicyRule, Propagation,
         ResourceType, Runtime, Watch,
@@ -69,7 +69,7 @@ impl<P: Ipam> ClaimHost<P> {
         subject: &Subject<IPAddressClaim>,
         cluster: Option<Arc<Cluster>>,
         pool: Arc<P::Pool>,
-        pool_key: &ObjectKey,
+        used: Arc<PoolUse>,
     ) -> ClaimContext<P::Pool> {
         ClaimContext {
             context: context(
@@ -83,7 +83,7 @@ impl<P: Ipam> ClaimHost<P> {
             cluster,
             claim: Arc::clone(&subject.typed),
             pool,
-            used: self.pools.used(pool_key),
+            used,
         }
     }
 
@@ -136,10 +136,16 @@ impl<P: Ipam> ClaimHost<P> {
     ) -> Result<Progress<()>, Error> {
         let typed = pool.decode::<P::Pool>()?;
         let _turn = self.pools.turn(pool.key()).await;
-        let cx = self.context(subject, cluster, typed, pool.key());
-        let allocation = match self.provider.allocate(&cx).await? {
-            Progress::Ready(allocation) => allocation,
-            Progress::Waiting(wait) => return Ok(Progress::Waiting(wait)),
+        let now = subject.runtime.clock().now();
+        let (taken, free_at) = self.pools.taken(pool.key(), now);
+        let cx = self.context(subject, cluster, typed, taken);
+        let allocation = match (self.provider.allocate(&cx).await?, free_at) {
+            (Progress::Ready(allocation), _) => allocation,
+            (waiting, None) => return Ok(waiting.map(drop)),
+            (waiting, Some(free_at)) => {
+                let rest = Duration::try_from(free_at.duration_since(now)).unwrap_or_default();
+                return Ok(waiting.map(drop).after(rest));
+            }
         };
         let holder = subject.key().to_string();
         if !self.pools.take(pool.key(), allocation.address, &holder) {
@@ -248,9 +254,20 @@ impl<P: Ipam> ClaimHost<P> {
         if let Some(object) = existing {
             let address: Arc<IPAddress> = object.decode()?;
             if let (Some(pool), Ok(bits)) = (&pool, address.spec.address.parse::<IpAddr>()) {
-                let cx = self.context(&subject, cluster, pool.decode()?, pool.key());
+                let typed = pool.decode::<P::Pool>()?;
+                let rest = self.provider.rest(&typed);
+                let used = self.pools.used(pool.key());
+                let cx = self.context(&subject, cluster, typed, used);
                 match self.provider.release(&cx, bits).await {
-                    Ok(Progress::Ready(())) => {}
+                    Ok(Progress::Ready(())) => {
+                        // From here on nobody gets it, though the claim goes at once.
+                        if let Ok(until) = subject.runtime.clock().now().checked_add(rest)
+                            && !rest.is_zero()
+                            && !pool.is_deleting()
+                        {
+                            self.pools.rest(pool.key(), bits, until);
+                        }
+                    }
                     Ok(Progress::Waiting(wait)) => return subject.unready(Ok(wait)).await,
                     Err(error) => return subject.unready(Err(error)).await,
                 }

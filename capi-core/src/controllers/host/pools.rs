@@ -6,15 +6,22 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use jiff::Timestamp;
+
 use crate::{
     api::{ContractVersionedObjectReference, IPAddress},
     provider::PoolUse,
     runtime::{Change, Object, ObjectKey, ResourceType, Store},
 };
 
+/// Who holds an address that rests.
+const RESTING: &str = "(given back, resting)";
+
 #[derive(Default)]
 struct State {
     used: Arc<PoolUse>,
+    /// Addresses that were given back, and until when nobody gets them. Not kept over a restart.
+    resting: BTreeMap<IpAddr, Timestamp>,
     /// Held from the choice of an address until it is in `used`.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -98,6 +105,33 @@ impl Pools {
             .get(pool)
             .map(|state| Arc::clone(&state.used))
             .unwrap_or_default()
+    }
+
+    /// What is in use of a pool, with the addresses that rest; and when the first of these is free.
+    pub(crate) fn taken(
+        &self,
+        pool: &ObjectKey,
+        now: Timestamp,
+    ) -> (Arc<PoolUse>, Option<Timestamp>) {
+        let mut states = self.states();
+        let Some(state) = states.get_mut(pool) else {
+            return Default::default();
+        };
+        state.resting.retain(|_, until| *until > now);
+        let mut taken = Arc::clone(&state.used);
+        for address in state.resting.keys() {
+            Arc::make_mut(&mut taken).insert(*address, RESTING);
+        }
+        (taken, state.resting.values().min().copied())
+    }
+
+    /// Notes that nobody gets an address before a time.
+    pub(crate) fn rest(&self, pool: &ObjectKey, address: IpAddr, until: Timestamp) {
+        self.states()
+            .entry(pool.clone())
+            .or_default()
+            .resting
+            .insert(address, until);
     }
 
     /// Waits for the turn to choose an address of a pool.

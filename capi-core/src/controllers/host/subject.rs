@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Cluster, Condition, Machine, annotations, labels},
+    controllers::QUIET,
     plan::condition::{Conditions, Wanted, types},
     provider::{Again, ErrorClass, Progress, ProviderError, ProviderKind, StatusFields, Wait},
     runtime::{Error, Object, ObjectKey, Outcome, ResourceType, Runtime, merge_diff},
@@ -287,6 +288,21 @@ impl<K: ProviderKind> Subject<K> {
         Ok(merge_diff(before, wanted.get(part).unwrap_or(&empty)))
     }
 
+    /// Nothing was written about the object yet, and it has not been there for long.
+    fn is_newborn(&self) -> bool {
+        let created = self
+            .before
+            .pointer("/metadata/creationTimestamp")
+            .and_then(|time| time.as_str()?.parse::<jiff::Timestamp>().ok());
+        // The time of creation has whole seconds.
+        let grace = QUIET + Duration::from_secs(1);
+        let now = self.runtime.clock().now();
+        let young = created
+            .and_then(|created| created.checked_add(grace).ok())
+            .is_some_and(|end| now < end);
+        young && self.before.pointer("/status/conditions").is_none()
+    }
+
     /// Turns a provider's wait or error into the `Ready` condition, and says when to come again.
     /// An error that may pass by itself is returned, for the queue to back off.
     pub(crate) async fn unready(
@@ -294,6 +310,10 @@ impl<K: ProviderKind> Subject<K> {
         answer: Result<Wait, ProviderError>,
     ) -> Result<Outcome, Error> {
         match answer {
+            Ok(wait) if self.is_newborn() => {
+                // What it waits for may come at once: then there is nothing to tell.
+                Ok(Outcome::after(QUIET).blocked_on(wait.on))
+            }
             Ok(wait) => {
                 self.not_ready(&wait.reason, &wait.message);
                 self.write_status().await?;
