@@ -30,6 +30,8 @@ pub(crate) struct Subject<K> {
     before: Value,
     pub(crate) after: Value,
     conditions: Conditions,
+    /// What was set of the conditions, to be set again when the object's generation changes.
+    set: Vec<Wanted>,
 }
 
 impl<K: ProviderKind> Subject<K> {
@@ -58,6 +60,7 @@ impl<K: ProviderKind> Subject<K> {
             after: before.clone(),
             before,
             conditions,
+            set: Vec::new(),
         }))
     }
 
@@ -70,6 +73,14 @@ impl<K: ProviderKind> Subject<K> {
         self.typed = object.decode::<K>()?;
         self.object = object;
         self.before = to_value(&*self.typed)?;
+        self.conditions = Conditions::new(
+            self.conditions.as_slice().to_vec(),
+            self.object.generation(),
+            self.runtime.clock().now(),
+        );
+        for wanted in &self.set {
+            self.conditions.set(wanted.clone());
+        }
         if let Some(metadata) = self.before.get("metadata") {
             self.after["metadata"] = metadata.clone();
         }
@@ -122,7 +133,7 @@ impl<K: ProviderKind> Subject<K> {
                 self.resource.kind()
             ));
         }
-        self.conditions.set(if why.is_empty() {
+        self.set_condition(if why.is_empty() {
             Wanted::is_false(types::PAUSED, "NotPaused")
         } else {
             Wanted::is_true(types::PAUSED, "Paused").message(why.join(", "))
@@ -152,6 +163,8 @@ impl<K: ProviderKind> Subject<K> {
     }
 
     pub(crate) fn set_condition(&mut self, wanted: Wanted) {
+        self.set.retain(|known| known.type_ != wanted.type_);
+        self.set.push(wanted.clone());
         self.conditions.set(wanted);
     }
 
