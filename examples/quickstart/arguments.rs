@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     pub(crate) only: Option<Part>,
     /// How many times faster than a real one the simulated datacenter works.
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 20.0)]
     pub(crate) speed: f64,
     /// Seconds after which a step that is not done counts as failed.
     #[arg(long, default_value_t = 300)]

@@ -27,6 +27,9 @@ use crate::{
     view::View,
 };
 
+/// How far in the past a time that runs faster begins.
+const HEAD_START: std::time::Duration = std::time::Duration::from_secs(3600);
+
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
@@ -54,22 +57,34 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
     }
     let manifest = Manifest::read(arguments.manifest.as_deref())?;
     let (directory, temporary) = Directory::open(arguments.dir.as_deref())?;
+    // Where everything is ours, all of it lives in a time that runs faster; it begins in the past, so
+    // that certificates are good for programs that live in the real one. Else only the datacenter
+    // is faster.
+    let ours = arguments.kubeconfig.is_none()
+        && arguments.proxmox_url.is_none()
+        && arguments.only.is_none();
+    let system = Clock::system();
+    let clock = if ours {
+        Clock::scaled(system.now().checked_sub(HEAD_START)?, arguments.speed)
+    } else {
+        system.clone()
+    };
     let options = LabOptions {
         nodes: manifest.nodes(),
         templates: manifest.templates(),
-        speed: arguments.speed,
+        speed: if ours { 1.0 } else { arguments.speed },
         port: 0,
         secret: "quickstart".to_owned(),
     };
     match arguments.only {
         Some(Part::Api) => {
-            let plane = Plane::start(&directory, arguments.port).await?;
+            let plane = Plane::start(&directory, arguments.port, clock.clone()).await?;
             println!("serving at {}", plane.url().unwrap_or_default());
             interrupted().await;
             return Ok(());
         }
         Some(Part::Simulators) => {
-            let (lab, _access) = parts::lab(options).await?;
+            let (lab, _access) = parts::lab(options, clock.clone()).await?;
             println!("serving at {} ({})", lab.url(), lab.fingerprint());
             tokio::select! {
                 () = interrupted() => return Ok(()),
@@ -86,7 +101,7 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
                 Some(access) => access,
                 None => parts::published(&directory).await?,
             };
-            parts::controllers(plane.client, &access)
+            parts::controllers(plane.client, &access, clock, false)?
                 .run(interrupted())
                 .await?;
             return Ok(());
@@ -94,24 +109,28 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         None => {}
     }
 
-    let mut view = View::new(Clock::system(), arguments.json);
+    let mut view = View::new(system, arguments.json);
     let plane = match &arguments.kubeconfig {
         Some(path) => {
             let plane = Plane::connect(path).await?;
             plane.install().await?;
             plane
         }
-        None => Plane::start(&directory, arguments.port).await?,
+        None => Plane::start(&directory, arguments.port, clock.clone()).await?,
     };
     let (lab, access) = match parts::real(arguments)? {
         Some(access) => (None, access),
         None => {
-            let (lab, access) = parts::lab(options).await?;
+            let (lab, access) = parts::lab(options, clock.clone()).await?;
             (Some(lab), access)
         }
     };
     match &lab {
-        Some(lab) => view.say(&format!("the datacenter is SIMULATED: {}", lab.url())),
+        Some(lab) => view.say(&format!(
+            "the datacenter is SIMULATED, {} times as fast as a real one: {}",
+            arguments.speed,
+            lab.url()
+        )),
         None => view.say("the datacenter is real"),
     }
     view.say(&format!(
@@ -121,7 +140,7 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
             .unwrap_or_else(|| "that of --kubeconfig".to_owned())
     ));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let manager = parts::controllers(plane.client.clone(), &access);
+    let manager = parts::controllers(plane.client.clone(), &access, clock.clone(), ours)?;
     let manager = tokio::spawn(manager.run(async move {
         // Also when the sender is dropped.
         let _ = stopped.await;

@@ -20,6 +20,7 @@ use capi_core::{
     clock::Clock,
     controllers,
     embedded::{self, ApiServer, Audit, Record, User, https::Https},
+    pki::PrivateKey,
     runtime::{Connector, KubeconfigConnector, Manager, ObjectKey, custom_resource_definitions},
 };
 use capi_examples::lab::{Lab, LabOptions, LoopbackConnector};
@@ -98,10 +99,14 @@ pub(crate) struct Plane {
 
 impl Plane {
     /// Starts an embedded one on 127.0.0.1.
-    pub(crate) async fn start(directory: &Directory, port: u16) -> Result<Self, Error> {
+    pub(crate) async fn start(
+        directory: &Directory,
+        port: u16,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         let audit = File::create(directory.file("audit.jsonl"))?;
         let builder = ApiServer::builder()
-            .clock(Clock::system())
+            .clock(clock)
             .audit(AuditLog(Mutex::new(BufWriter::new(audit))));
         let server = embedded::install(builder, definitions(), &conversions()).build()?;
         let client = embedded::client(&server);
@@ -237,8 +242,8 @@ pub(crate) fn real(arguments: &Arguments) -> Result<Option<Access>, Error> {
 }
 
 /// Opens the simulated datacenter in this process.
-pub(crate) async fn lab(options: LabOptions) -> Result<(Lab, Access), Error> {
-    let lab = Lab::open(options, Clock::system()).await?;
+pub(crate) async fn lab(options: LabOptions, clock: Clock) -> Result<(Lab, Access), Error> {
+    let lab = Lab::open(options, clock).await?;
     let access = Access {
         credentials: lab
             .credentials()
@@ -320,18 +325,31 @@ impl Connector for Shared {
 }
 
 /// The controllers, ready to run.
-pub(crate) fn controllers(client: kube::Client, access: &Access) -> Manager {
+///
+/// `hurried` controllers live in a time that runs faster: the one key that takes seconds to make
+/// is made before, since their deadlines are short in real time.
+pub(crate) fn controllers(
+    client: kube::Client,
+    access: &Access,
+    clock: Clock,
+    hurried: bool,
+) -> Result<Manager, Error> {
+    let bootstrap = match hurried {
+        true => TalosBootstrap::with_service_account_key(PrivateKey::generate_rsa(4096)?),
+        false => TalosBootstrap::new(),
+    };
     let mut all = controllers::core();
     all.extend(controllers::infrastructure(ProxmoxProvider::new()));
-    all.extend(controllers::bootstrap(TalosBootstrap::new()));
+    all.extend(controllers::bootstrap(bootstrap));
     all.extend(controllers::control_plane(
         TalosControlPlaneProvider::with_connector(Arc::clone(&access.machine_api)),
     ));
     all.extend(controllers::in_cluster_ipam());
-    Manager::builder(client)
+    Ok(Manager::builder(client)
+        .clock(clock)
         .controllers(all)
         .connector(Shared(Arc::clone(&access.kubernetes)))
-        .build()
+        .build())
 }
 
 /// A Secret.
