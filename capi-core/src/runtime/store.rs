@@ -3,10 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{Error, Object, ObjectKey, ResourceType};
 use crate::api::labels;
@@ -67,7 +67,10 @@ pub struct Store {
     resource: ResourceType,
     state: RwLock<State>,
     listeners: RwLock<Vec<Listener>>,
-    sync: watch::Sender<Listing>,
+    listing: Mutex<Listing>,
+    /// Wakes those who wait for `listing` in the order in which they came: tokio's `watch` wakes
+    /// them in a random one, and a run from a seed must be repeatable.
+    listed: Notify,
 }
 
 /// Whether a store has its first list.
@@ -84,7 +87,8 @@ impl Store {
             resource,
             state: RwLock::default(),
             listeners: RwLock::default(),
-            sync: watch::channel(Listing::Pending).0,
+            listing: Mutex::new(Listing::Pending),
+            listed: Notify::new(),
         }
     }
 
@@ -168,32 +172,43 @@ impl Store {
     /// # Errors
     /// When listing failed; it is tried again all the same, and a later call may succeed.
     pub async fn synced(&self) -> Result<(), Error> {
-        let mut sync = self.sync.subscribe();
-        // The sender lives as long as the store that is borrowed here.
-        let settled = sync.wait_for(|sync| *sync != Listing::Pending).await;
-        match settled.as_deref() {
-            Ok(Listing::Failed(message)) => Err(Error::Missing(format!(
-                "{} cannot be listed: {message}",
-                self.resource
-            ))),
-            _ => Ok(()),
+        loop {
+            let mut listed = std::pin::pin!(self.listed.notified());
+            // Before the look, so that no change between the two is missed.
+            listed.as_mut().enable();
+            match &*self.listing() {
+                Listing::Pending => {}
+                Listing::Done => return Ok(()),
+                Listing::Failed(message) => {
+                    return Err(Error::Missing(format!(
+                        "{} cannot be listed: {message}",
+                        self.resource
+                    )));
+                }
+            }
+            listed.await;
         }
+    }
+
+    fn listing(&self) -> MutexGuard<'_, Listing> {
+        self.listing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the first list is in.
     pub fn is_synced(&self) -> bool {
-        *self.sync.borrow() == Listing::Done
+        *self.listing() == Listing::Done
     }
 
     /// Takes in that listing failed; no effect once a list was in.
     pub(crate) fn failed(&self, message: String) {
-        self.sync.send_if_modified(|sync| {
-            let changes = *sync != Listing::Done;
-            if changes {
-                *sync = Listing::Failed(message);
+        {
+            let mut listing = self.listing();
+            if *listing == Listing::Done {
+                return;
             }
-            changes
-        });
+            *listing = Listing::Failed(message);
+        }
+        self.listed.notify_waiters();
     }
 
     pub(crate) fn listen(&self, listener: Listener) {
@@ -264,7 +279,8 @@ impl Store {
         for object in objects {
             self.observe(object);
         }
-        self.sync.send_replace(Listing::Done);
+        *self.listing() = Listing::Done;
+        self.listed.notify_waiters();
     }
 
     fn tell(&self, old: Option<Arc<Object>>, new: Option<Arc<Object>>) {

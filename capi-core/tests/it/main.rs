@@ -6,5 +6,6 @@ mod hosts;
 mod ipam;
 mod lifecycle;
 mod sets;
+mod simulation;
 mod support;
 mod workers;

@@ -363,6 +363,10 @@ impl<K: ProviderKind> Subject<K> {
                     ErrorClass::Refused => Ok(Outcome::after(REFUSED_LOOK).blocked_on(message)),
                     // Until the spec, or what it refers to, changes.
                     ErrorClass::Invalid => Ok(Outcome::after(REFUSED_LOOK).blocked_on(message)),
+                    // Nothing replaces a machine that is on its way out: its removal goes on.
+                    ErrorClass::Terminal if self.object.is_deleting() => {
+                        Ok(Outcome::after(REFUSED_LOOK).blocked_on(message))
+                    }
                     ErrorClass::Terminal => Ok(Outcome::done().blocked_on(message)),
                 }
             }

@@ -90,29 +90,59 @@ struct Inner {
     inventory: Option<PathBuf>,
     state: Mutex<State>,
     fault: Mutex<Option<Fault>>,
+    witness: Mutex<Option<Witness>>,
 }
 
 type Fault = Box<dyn FnMut(&'static str) -> Option<ProviderError> + Send>;
+type Witness = Arc<dyn Fn(&Datacenter, &DatacenterEvent) + Send + Sync>;
+
+/// Something that happened in a [`Datacenter`], told after it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DatacenterEvent {
+    /// A provider made a machine.
+    Made(MachineRecord),
+    /// A provider removed a machine.
+    Destroyed(MachineRecord),
+    /// A machine vanished by itself.
+    Lost(MachineRecord),
+    /// Somebody else made a machine.
+    Placed(MachineRecord),
+    /// A cluster began on a machine.
+    Begun {
+        /// `namespace/name` of the Cluster.
+        cluster: String,
+        /// Name of the Machine.
+        member: String,
+    },
+    /// A machine is no longer a member of its cluster's etcd.
+    Left {
+        /// `namespace/name` of the Cluster.
+        cluster: String,
+        /// Name of the Machine.
+        member: String,
+    },
+}
 
 /// A datacenter in memory or in a directory. Clones are the same datacenter.
 #[derive(Clone)]
 pub struct Datacenter(Arc<Inner>);
 
 /// What is found under an identity's number.
-pub(super) enum Found {
+pub(in crate::testing) enum Found {
     Nothing,
     Ours,
     Foreign,
 }
 
 /// A machine to be made.
-pub(super) struct Boot<'a> {
-    pub(super) identity: &'a ReferenceIdentity,
-    pub(super) name: String,
-    pub(super) cluster: ObjectKey,
-    pub(super) control_plane: bool,
-    pub(super) version: String,
-    pub(super) data: &'a [u8],
+pub(in crate::testing) struct Boot<'a> {
+    pub(in crate::testing) identity: &'a ReferenceIdentity,
+    pub(in crate::testing) name: String,
+    pub(in crate::testing) cluster: ObjectKey,
+    pub(in crate::testing) control_plane: bool,
+    pub(in crate::testing) version: String,
+    pub(in crate::testing) data: &'a [u8],
 }
 
 impl Datacenter {
@@ -166,7 +196,50 @@ impl Datacenter {
             inventory,
             state: Mutex::new(state),
             fault: Mutex::new(None),
+            witness: Mutex::new(None),
         }))
+    }
+
+    /// Who is told of everything that happens, on the task that did it. Replaces the one before.
+    pub fn observe(&self, witness: impl Fn(&Datacenter, &DatacenterEvent) + Send + Sync + 'static) {
+        *self
+            .0
+            .witness
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(witness));
+    }
+
+    /// Puts a machine there that is nobody's business: another person's, under a number that was
+    /// free. False when the number is taken.
+    ///
+    /// # Errors
+    /// When its file cannot be written.
+    pub fn place(&self, record: MachineRecord) -> Result<bool, ProviderError> {
+        if self.exists(record.number) {
+            return Ok(false);
+        }
+        self.write_file(&machine_file(&record), &record)?;
+        self.state().machines.insert(record.number, record.clone());
+        self.tell(&DatacenterEvent::Placed(record));
+        Ok(true)
+    }
+
+    /// Members of a cluster's etcd, by name of their Machine.
+    #[must_use]
+    pub fn etcd_members(&self, cluster: &ObjectKey) -> Vec<String> {
+        self.members(cluster).into_iter().collect()
+    }
+
+    fn tell(&self, event: &DatacenterEvent) {
+        let witness = self
+            .0
+            .witness
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(witness) = witness {
+            witness(self, event);
+        }
     }
 
     /// The machines that exist, by number.
@@ -180,11 +253,19 @@ impl Datacenter {
     /// # Errors
     /// When its file cannot be removed.
     pub fn lose(&self, number: u32) -> io::Result<()> {
-        let record = self.state().machines.remove(&number);
-        match record {
-            Some(record) => self.remove_file(&machine_file(&record)),
-            None => Ok(()),
-        }
+        let record = {
+            let mut state = self.state();
+            for workload in state.workloads.values_mut() {
+                workload.registered.remove(&number);
+            }
+            state.machines.remove(&number)
+        };
+        let Some(record) = record else {
+            return Ok(());
+        };
+        self.remove_file(&machine_file(&record))?;
+        self.tell(&DatacenterEvent::Lost(record));
+        Ok(())
     }
 
     /// Who decides, before each call of a provider, whether it fails.
@@ -221,7 +302,7 @@ impl Datacenter {
         }
     }
 
-    pub(super) fn find(&self, identity: &ReferenceIdentity) -> Found {
+    pub(in crate::testing) fn find(&self, identity: &ReferenceIdentity) -> Found {
         match self.state().machines.get(&identity.number) {
             None => Found::Nothing,
             Some(record) if record.mark == identity.mark => Found::Ours,
@@ -229,7 +310,7 @@ impl Datacenter {
         }
     }
 
-    pub(super) fn create(&self, boot: Boot<'_>) -> Result<(), ProviderError> {
+    pub(in crate::testing) fn create(&self, boot: Boot<'_>) -> Result<(), ProviderError> {
         let stated: serde_json::Value = serde_json::from_slice(boot.data).map_err(|error| {
             ProviderError::invalid("InvalidBootstrapData", "the data is no JSON").with_source(error)
         })?;
@@ -253,13 +334,18 @@ impl Datacenter {
         state.machines.insert(record.number, record.clone());
         let cluster = state.clusters.entry(boot.cluster).or_default();
         if record.control_plane && cluster.initialized {
-            cluster.members.insert(record.name);
+            cluster.members.insert(record.name.clone());
         }
         drop(state);
-        self.write_cluster(&record.cluster)
+        self.write_cluster(&record.cluster)?;
+        self.tell(&DatacenterEvent::Made(record));
+        Ok(())
     }
 
-    pub(super) fn destroy(&self, identity: &ReferenceIdentity) -> Result<(), ProviderError> {
+    pub(in crate::testing) fn destroy(
+        &self,
+        identity: &ReferenceIdentity,
+    ) -> Result<(), ProviderError> {
         let record = self.state().machines.get(&identity.number).cloned();
         let Some(record) = record else { return Ok(()) };
         self.remove_file(&machine_file(&record))?;
@@ -268,6 +354,8 @@ impl Datacenter {
         for workload in state.workloads.values_mut() {
             workload.registered.remove(&identity.number);
         }
+        drop(state);
+        self.tell(&DatacenterEvent::Destroyed(record));
         Ok(())
     }
 
@@ -326,14 +414,29 @@ impl Datacenter {
             record.initialized = true;
             record.members.insert(name.to_owned());
         }
-        self.write_cluster(&cluster.to_string())
+        self.write_cluster(&cluster.to_string())?;
+        self.tell(&DatacenterEvent::Begun {
+            cluster: cluster.to_string(),
+            member: name.to_owned(),
+        });
+        Ok(())
     }
 
     pub(super) fn leave(&self, cluster: &ObjectKey, name: &str) -> Result<(), ProviderError> {
-        if let Some(record) = self.state().clusters.get_mut(cluster) {
-            record.members.remove(name);
+        let left = self
+            .state()
+            .clusters
+            .get_mut(cluster)
+            .is_some_and(|record| record.members.remove(name));
+        if !left {
+            return Ok(());
         }
-        self.write_cluster(&cluster.to_string())
+        self.write_cluster(&cluster.to_string())?;
+        self.tell(&DatacenterEvent::Left {
+            cluster: cluster.to_string(),
+            member: name.to_owned(),
+        });
+        Ok(())
     }
 
     pub(super) fn forget_cluster(&self, cluster: &ObjectKey) -> Result<(), ProviderError> {
@@ -387,7 +490,7 @@ impl Datacenter {
         match state.workloads.entry(cluster.clone()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(new) => Ok(new.insert(Workload {
-                client: embedded::client(&workload_server(clock)?),
+                client: embedded::client(&workload_server(cluster, clock)?),
                 registered: BTreeSet::new(),
             })),
         }
@@ -497,9 +600,17 @@ fn key_of(cluster: &str) -> Option<ObjectKey> {
     Some(ObjectKey::new(namespace, name))
 }
 
-fn workload_server(clock: &Clock) -> Result<ApiServer, ProviderError> {
+fn workload_server(cluster: &ObjectKey, clock: &Clock) -> Result<ApiServer, ProviderError> {
+    // FNV-1a: the same cluster has the same uids in every run.
+    let seed = cluster
+        .to_string()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     ApiServer::builder()
         .clock(clock.clone())
+        .seed(seed)
         .build()
         .map_err(|error| {
             ProviderError::invalid("WorkloadServer", "the workload cluster cannot be made")

@@ -13,7 +13,8 @@ mod manifest;
 
 pub use bootstrap::ReferenceBootstrap;
 pub use control_plane::ReferenceControlPlaneProvider;
-pub use datacenter::{Datacenter, MachineRecord, ReferenceConnector, Settings};
+pub(super) use datacenter::Boot;
+pub use datacenter::{Datacenter, DatacenterEvent, MachineRecord, ReferenceConnector, Settings};
 pub use infrastructure::{ReferenceIdentity, ReferenceInfrastructure};
 pub use kinds::{
     GROUP, ReferenceCluster, ReferenceClusterSpec, ReferenceClusterStatus, ReferenceConfig,

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::subject::{CORE, Subject, conventional_finalizer};
 use crate::{
-    api::{Cluster, Machine, labels},
+    api::{Cluster, ConditionStatus, Machine, labels},
     plan::control_plane::{self, ControlPlanePlan, ControlPlaneStatus},
     provider::ControlPlane,
     runtime::{
@@ -125,6 +125,11 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
         if let Some(generation) = observed_generation {
             subject.set_status("observedGeneration", json!(generation));
         }
+        // An error of the provider stands in `Ready` until it is over.
+        let over = |condition: &&crate::api::Condition| {
+            condition.type_ != "Ready" || condition.status != ConditionStatus::False
+        };
+        let conditions: Vec<_> = conditions.iter().filter(over).collect();
         subject.set_status("conditions", json!(conditions));
         subject.write_fields().await
     }
