@@ -101,6 +101,8 @@ pub(crate) struct Invariants {
     /// Something happened to workers that no rollout can foresee.
     disturbed: bool,
     last_loss: Option<Timestamp>,
+    /// When a machine that nobody deleted was last no longer available.
+    last_failure: Option<Timestamp>,
     late_until: Option<Timestamp>,
     /// Managers must hold the Lease to write.
     leased: bool,
@@ -119,6 +121,7 @@ impl Invariants {
             control_planes: BTreeMap::new(),
             disturbed: false,
             last_loss: None,
+            last_failure: None,
             late_until: None,
             leased,
             violations: Vec::new(),
@@ -277,7 +280,7 @@ impl Invariants {
         for step in self.mirror.catch_up() {
             match &step {
                 Step::Machine { old, new } => {
-                    self.machine_changed(old.as_ref(), new.as_ref(), who, now)
+                    self.machine_changed(old.as_ref(), new.as_ref(), who, now);
                 }
                 Step::Infra { old, new } => self.infra_changed(old.as_ref(), new.as_ref()),
                 Step::Deployment(seen) => {
@@ -376,6 +379,9 @@ impl Invariants {
     ) {
         let Some(new) = new else { return };
         let made = old.is_none();
+        if old.is_some_and(Seen::is_available) && !new.is_available() && !new.is_deleting() {
+            self.last_failure = Some(now);
+        }
         let condemned = new.is_deleting() && !old.is_some_and(Seen::is_deleting);
         if made && let Some(deployment) = new.label(labels::DEPLOYMENT_NAME) {
             self.surge(deployment, new, now);
@@ -488,8 +494,12 @@ impl Invariants {
         machine: &Seen,
         now: Timestamp,
     ) {
-        // Only a machine that was available takes availability away.
-        if self.disturbed || !old.is_some_and(Seen::is_available) {
+        // Only a machine that was available takes availability away; who decided so may not know
+        // yet of another one that failed.
+        let failure = self
+            .last_failure
+            .is_some_and(|at| since(at, now) < KNOWLEDGE);
+        if self.disturbed || failure || !old.is_some_and(Seen::is_available) {
             return;
         }
         let available = self

@@ -38,9 +38,9 @@ struct Host {
 
 impl Managers {
     pub(super) fn start(
-        world: Arc<World>,
-        service: FaultyService,
-        datacenter: Datacenter,
+        world: &Arc<World>,
+        service: &FaultyService,
+        datacenter: &Datacenter,
         mutant: Option<Mutant>,
         leased: bool,
         seed: u64,
@@ -50,7 +50,7 @@ impl Managers {
         let mut hosts = Vec::new();
         for slot in 0..1 + usize::from(leased) {
             let host = Arc::new(Host {
-                world: Arc::clone(&world),
+                world: Arc::clone(world),
                 service: service.clone(),
                 datacenter: datacenter.clone(),
                 mutant,

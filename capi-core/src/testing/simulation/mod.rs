@@ -200,9 +200,9 @@ async fn tell(
     };
     let service = FaultyService::new(server.service(), clock.clone(), "user", done);
     let managers = Managers::start(
-        Arc::clone(&world),
-        service.clone(),
-        datacenter.clone(),
+        &world,
+        &service,
+        &datacenter,
         options.mutant,
         leased,
         dice.roll(),

@@ -346,7 +346,7 @@ impl Story {
                 self.world.violate(Rule::Converges, wrong);
                 return None;
             }
-            if left.as_secs() % 60 == 0 {
+            if left.as_secs().is_multiple_of(60) {
                 self.remediate().await;
             }
         }
