@@ -75,8 +75,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let shape = ClusterShape::new(name, arguments.control_planes, arguments.workers);
         return print(&reference::manifest(&shape));
     }
-    let mut crds = capi_core::api::crds();
-    crds.extend(reference::crds());
+    // A real API server cannot convert without a webhook: it gets the stored versions only.
+    let crds: Vec<Value> = capi_core::api::crds()
+        .into_iter()
+        .map(capi_core::api::stored_version_only)
+        .chain(reference::crds())
+        .collect();
     if arguments.print_crds {
         return print(&crds);
     }

@@ -234,6 +234,7 @@ pub struct NodeSwap {
 /// One address of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(transform = type_without_default))]
 #[serde(rename_all = "camelCase", default)]
 pub struct MachineAddress {
     /// Kind of address.
@@ -241,6 +242,16 @@ pub struct MachineAddress {
     pub type_: MachineAddressType,
     /// IP address or name.
     pub address: String,
+}
+
+/// What is read when there is no type is none of the values that may be written, so API servers
+/// refuse it as the default of a schema.
+#[cfg(feature = "schema")]
+fn type_without_default(schema: &mut schemars::Schema) {
+    let kind = schema.pointer_mut("/properties/type");
+    if let Some(kind) = kind.and_then(serde_json::Value::as_object_mut) {
+        kind.remove("default");
+    }
 }
 
 crate::open_enum! {

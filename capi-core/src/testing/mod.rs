@@ -1,6 +1,8 @@
 //! What tests and simulations run against: providers that need no outside, faults, invariants,
-//! and the [simulation](simulation) that puts them together.
+//! the [simulation](simulation) that puts them together, and the [conformance] suite for
+//! providers.
 
+pub mod conformance;
 pub mod faults;
 pub mod invariants;
 pub mod reference;

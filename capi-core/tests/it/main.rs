@@ -2,6 +2,7 @@
 
 #![cfg(feature = "testing")]
 
+mod conformance;
 mod hosts;
 mod ipam;
 mod lifecycle;
