@@ -63,7 +63,15 @@ pub(super) fn definitions(t: &mut Transcript, d: &Definition) {
     t.kubectl("create another namespace", "create namespace diff-b");
 }
 
+/// The real server publishes the schemas of a new kind some time after it serves the kind.
+fn until_explained(t: &Transcript, d: &Definition) {
+    let question = format!("{}.spec", d.plural);
+    let explained = |_| t.quietly(&["explain", &question], "").code == 0;
+    assert!((0..200).any(explained), "{} is never explained", d.plural);
+}
+
 pub(super) fn explain(t: &mut Transcript, d: &Definition) {
+    until_explained(t, d);
     t.kubectl("explain the kind", &format!("explain {}", d.resource()));
     t.kubectl("explain the spec", &format!("explain {}.spec", d.plural));
     t.kubectl(
