@@ -160,7 +160,10 @@ impl<O: Outside> Bench<O> {
     async fn reserve(&self, name: &str) -> Result<(Machines<O>, Recorded<Identity<O>>), Flaw> {
         let mut cx = self.machine(name)?;
         let identity = self.until(|| self.provider.reserve(&cx)).await?;
-        let (spec, status) = self.provider.write_identity(&identity).map_err(flaw)?;
+        let (spec, status) = self
+            .provider
+            .write_identity(&identity)
+            .map_err(|error| flaw(&error))?;
         let mut object = serde_json::to_value(&*cx.infrastructure)
             .map_err(|error| Flaw::Failed(format!("the kind cannot be written: {error}")))?;
         for (field, value) in spec {
@@ -190,7 +193,7 @@ impl<O: Outside> Bench<O> {
     }
 }
 
-fn flaw(error: ProviderError) -> Flaw {
+fn flaw(error: &ProviderError) -> Flaw {
     Flaw::Failed(format!(
         "{:?} error {}: {}",
         error.class(),
@@ -219,7 +222,7 @@ where
             Err(error) => {
                 well_formed(error.reason(), &error.to_string())?;
                 if error.class() != ErrorClass::Transient {
-                    return Err(flaw(error));
+                    return Err(flaw(&error));
                 }
                 error.wait_at_least().unwrap_or(LOOK)
             }
@@ -314,7 +317,7 @@ pub(super) async fn identity_round_trip<O: Outside>(setting: Setting<O>) -> Verd
     if let Some(identity) = bench
         .provider
         .read_identity(&new.infrastructure)
-        .map_err(flaw)?
+        .map_err(|error| flaw(&error))?
     {
         return Err(format!("an object without identity reads as {identity:?}").into());
     }
@@ -322,7 +325,7 @@ pub(super) async fn identity_round_trip<O: Outside>(setting: Setting<O>) -> Verd
     let found = bench
         .provider
         .read_identity(&cx.infrastructure)
-        .map_err(flaw)?;
+        .map_err(|error| flaw(&error))?;
     if found.as_ref() != Some(&recorded.identity) {
         return Err(format!("{:?} was written and {found:?} is read", recorded.identity).into());
     }
@@ -362,7 +365,7 @@ pub(super) async fn adopt_after_restart<O: Outside>(setting: Setting<O>) -> Verd
     if let Err(error) = first
         && error.class() != ErrorClass::Transient
     {
-        return Err(flaw(error));
+        return Err(flaw(&error));
     }
     let bench = bench.restarted();
     bench
@@ -519,7 +522,7 @@ pub(super) async fn destroy_foreign<O: Outside>(setting: Setting<O>) -> Verdict 
     }
     // Refused, and harmless: ours is gone; both are right.
     match bench.provider.destroy(&cx, &recorded).await {
-        Err(error) if error.class() != ErrorClass::Refused => Err(flaw(error)),
+        Err(error) if error.class() != ErrorClass::Refused => Err(flaw(&error)),
         Ok(Progress::Waiting(_)) => answer,
         _ => Ok(()),
     }
@@ -556,7 +559,7 @@ pub(super) async fn vanished<O: Outside>(setting: Setting<O>) -> Verdict {
         Err(error) if error.class() == ErrorClass::Terminal => {
             well_formed(error.reason(), &error.to_string())?;
         }
-        Err(error) => return Err(flaw(error)),
+        Err(error) => return Err(flaw(&error)),
         Ok(answer) => return Err(format!("the answer is {answer:?}").into()),
     }
     bench.setting.expect_machines(&[], "after the call")?;
@@ -604,7 +607,7 @@ pub(super) async fn invalid<O: Outside>(setting: Setting<O>) -> Verdict {
         }
     };
     if error.class() != ErrorClass::Invalid {
-        return Err(flaw(error));
+        return Err(flaw(&error));
     }
     well_formed(error.reason(), &error.to_string())?;
     bench.setting.expect_machines(&[], "after it")

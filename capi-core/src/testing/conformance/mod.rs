@@ -50,6 +50,9 @@ pub trait Outside: Send + Sync + 'static {
 /// The identities of an outside's provider.
 pub type Identity<O> = <<O as Outside>::Provider as Infrastructure>::Identity;
 
+/// Keys of a Secret with their values.
+pub type SecretEntries = Vec<(String, Vec<u8>)>;
+
 /// What the suite makes objects from.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -65,7 +68,7 @@ pub struct Options {
     /// What machines boot with.
     pub bootstrap_data: Vec<u8>,
     /// Secrets that the provider reads in the namespace `default`, by name.
-    pub secrets: Vec<(String, Vec<(String, Vec<u8>)>)>,
+    pub secrets: Vec<(String, SecretEntries)>,
     /// The longest time, by the clock, that a machine takes to come or go.
     pub patience: Duration,
     /// At how many awaits a call is dropped, at most.
