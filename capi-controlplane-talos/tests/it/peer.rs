@@ -167,7 +167,7 @@ async fn talos_own_client_works_with_simulated_nodes() {
         .await
         .expect("kubeconfig");
     assert!(
-        kubeconfig.contains("server: https://10.0.0.100:6443"),
+        kubeconfig.contains("https://10.0.0.100:6443"),
         "{kubeconfig}"
     );
 

@@ -1,5 +1,5 @@
 //! What tests and simulations run against: providers that need no outside, faults, invariants,
-//! the [simulation](simulation) that puts them together, and the [conformance] suite for
+//! the [simulation] that puts them together, and the [conformance] suite for
 //! providers.
 
 pub mod conformance;

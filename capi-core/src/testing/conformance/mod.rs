@@ -3,7 +3,7 @@
 //! An author describes the outside of the provider once, as an [`Outside`], and calls the suite in
 //! one line:
 //!
-//! ```ignore
+//! ```text
 //! conformance::infrastructure(MyOutside::new, options).await.assert_conforms();
 //! ```
 //!
