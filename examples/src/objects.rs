@@ -64,7 +64,7 @@ impl Address {
             kind,
             "Namespace" | "Node" | "CustomResourceDefinition" | "GlobalInClusterIPPool"
         );
-        let plural = capi_core::runtime::plural_of(kind);
+        let plural = capi_core::contract::pluralize(&kind.to_lowercase());
         let resource = ResourceType::new(group, version, kind, plural, namespaced);
         let namespace = match text("/metadata/namespace") {
             "" => "default",

@@ -221,6 +221,36 @@ mod tests {
     }
 
     #[test]
+    fn a_merge_patch_names_only_what_changed() {
+        for (before, after, expected) in [
+            (json!({"a": 1}), json!({"a": 1}), None),
+            (json!({"a": 1}), json!({"a": 2}), Some(json!({"a": 2}))),
+            (
+                json!({"a": 1, "b": 2}),
+                json!({"b": 2}),
+                Some(json!({"a": null})),
+            ),
+            (
+                json!({"x": {"y": [1], "z": 1}}),
+                json!({"x": {"y": [1, 2], "z": 1}}),
+                Some(json!({"x": {"y": [1, 2]}})),
+            ),
+            (
+                json!({}),
+                json!({"n": {"m": 1}}),
+                Some(json!({"n": {"m": 1}})),
+            ),
+            (
+                json!({"a": 1, "b": {"c": [1], "d": 2}, "e": true}),
+                json!({"a": 1, "b": {"c": [1, 2], "d": 2}, "f": {}}),
+                Some(json!({"b": {"c": [1, 2]}, "e": null, "f": {}})),
+            ),
+        ] {
+            assert_eq!(merge_patch(&before, &after), expected, "{before} {after}");
+        }
+    }
+
+    #[test]
     fn unknown_fields_survive_a_read_modify_write_at_every_depth() {
         let live = json!({
             "zzz": 1,

@@ -213,6 +213,8 @@ mod tests {
             ("Policy", "policies.g"),
             ("Gateway", "gateways.g"),
             ("Box", "boxes.g"),
+            ("Machine", "machines.g"),
+            ("Metadata", "metadata.g"),
         ] {
             assert_eq!(crd_name("g", kind), expected);
         }

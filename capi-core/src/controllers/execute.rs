@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 
 use super::QUIET;
 use crate::{
+    api::patch::merge_patch,
     contract::{Metadata, object::group_of},
     plan::{Action, Event, EventType, MetadataChange, ObjectRef},
-    runtime::{Error, Object, ObjectKey, Propagation, ResourceType, Runtime, merge_diff},
+    runtime::{Error, Object, ObjectKey, Propagation, ResourceType, Runtime},
 };
 
 /// Writes what a plan wants of the object that it was made for.
@@ -61,7 +62,7 @@ impl Execution<'_> {
             serde_json::to_value(status)
                 .map_err(|source| Error::decode(&self.object.key().to_string(), source))
         };
-        let Some(status) = merge_diff(&value(before)?, &value(after)?) else {
+        let Some(status) = merge_patch(&value(before)?, &value(after)?) else {
             return Ok(());
         };
         let mut patch = json!({ "status": status });

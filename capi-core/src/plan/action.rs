@@ -424,66 +424,11 @@ impl Blocked {
     }
 }
 
-/// The JSON merge patch that turns `before` into `after`; `None` when they are equal.
-///
-/// Lists are replaced whole, as merge patches do; fields missing in `after` become null.
-#[must_use]
-pub fn merge_diff(before: &Value, after: &Value) -> Option<Value> {
-    match (before, after) {
-        (Value::Object(before), Value::Object(after)) => {
-            let mut patch = Map::new();
-            for (key, value) in after {
-                match before.get(key) {
-                    None => {
-                        patch.insert(key.clone(), value.clone());
-                    }
-                    Some(old) => {
-                        if let Some(change) = merge_diff(old, value) {
-                            patch.insert(key.clone(), change);
-                        }
-                    }
-                }
-            }
-            for key in before.keys().filter(|key| !after.contains_key(*key)) {
-                patch.insert(key.clone(), Value::Null);
-            }
-            (!patch.is_empty()).then_some(Value::Object(patch))
-        }
-        (before, after) if before == after => None,
-        (_, after) => Some(after.clone()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_merge_diff_says_only_what_changed() {
-        for (before, after, expected) in [
-            (json!({"a": 1}), json!({"a": 1}), None),
-            (json!({"a": 1}), json!({"a": 2}), Some(json!({"a": 2}))),
-            (
-                json!({"a": 1, "b": 2}),
-                json!({"b": 2}),
-                Some(json!({"a": null})),
-            ),
-            (
-                json!({"x": {"y": [1], "z": 1}}),
-                json!({"x": {"y": [1, 2], "z": 1}}),
-                Some(json!({"x": {"y": [1, 2]}})),
-            ),
-            (
-                json!({}),
-                json!({"n": {"m": 1}}),
-                Some(json!({"n": {"m": 1}})),
-            ),
-        ] {
-            assert_eq!(merge_diff(&before, &after), expected, "{before} {after}");
-        }
-    }
 
     #[test]
     fn a_metadata_patch_with_a_list_carries_the_resource_version() {

@@ -34,6 +34,7 @@ pub mod delete;
 mod deployment_status;
 mod desired_set;
 pub mod drain;
+mod external;
 mod legacy;
 pub mod lookup;
 pub mod machine;
@@ -57,7 +58,7 @@ pub mod version;
 pub mod volumes;
 
 pub use action::{
-    Action, ActionFailure, Blocked, Event, EventType, MetadataChange, ObjectRef, Plan, merge_diff,
+    Action, ActionFailure, Blocked, Event, EventType, MetadataChange, ObjectRef, Plan,
 };
 
 #[cfg(test)]

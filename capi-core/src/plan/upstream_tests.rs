@@ -511,7 +511,8 @@ fn machines_at_rest_need_nothing() {
 
         let plan = machine::plan(&facts, now);
         let json = |status: &MachineStatus| serde_json::to_value(status).unwrap();
-        let change = super::merge_diff(&json(&facts.machine.status), &json(&plan.status));
+        let change =
+            crate::api::patch::merge_patch(&json(&facts.machine.status), &json(&plan.status));
         assert_eq!(change, None, "{name}");
         assert!(plan.is_idle(), "{name}: {plan:#?}");
         assert_eq!(
@@ -578,7 +579,7 @@ fn a_cluster_at_rest_needs_nothing() {
     };
     let plan = cluster::plan(&facts, now);
     let json = |status: &ClusterStatus| serde_json::to_value(status).unwrap();
-    let change = super::merge_diff(&json(&facts.cluster.status), &json(&plan.status));
+    let change = crate::api::patch::merge_patch(&json(&facts.cluster.status), &json(&plan.status));
     assert_eq!(change, None);
     assert!(plan.is_idle(), "{plan:#?}");
     assert_eq!(

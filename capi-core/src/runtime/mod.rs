@@ -7,7 +7,6 @@
 
 mod cache;
 mod controller;
-mod diff;
 mod error;
 mod external;
 mod hub;
@@ -25,7 +24,6 @@ mod writer;
 
 pub use cache::{Cache, Selection};
 pub use controller::{Controller, MapChange, MapCluster, MapNode, Outcome, PolicyRule, Watch};
-pub use diff::merge_diff;
 pub use error::Error;
 pub use external::{External, custom_resource_definitions};
 pub use lease::LeaseConfig;
@@ -33,7 +31,7 @@ pub use manager::{Manager, ManagerBuilder, Runtime, secrets};
 pub use metrics::Metrics;
 pub use object::{Object, ObjectKey, Owner};
 pub use queue::QueueConfig;
-pub use resource::{ResourceType, plural_of};
+pub use resource::ResourceType;
 pub use store::{Change, IndexFn, Store};
 pub use workload::{
     ConnectionState, Connector, KubeconfigConnector, REQUEST_TIMEOUT, Workload, Workloads,

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::api::KindInfo;
+use crate::{api::KindInfo, contract::version::pluralize};
 
 /// Group, version, kind, plural and scope of a kind.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +38,7 @@ impl ResourceType {
     /// A namespaced kind whose plural follows from its name, as Cluster API's contract demands.
     #[must_use]
     pub fn by_convention(group: &str, version: &str, kind: &str) -> Self {
-        Self::new(group, version, kind, plural_of(kind), true)
+        Self::new(group, version, kind, pluralize(&kind.to_lowercase()), true)
     }
 
     /// API group; empty for the core group.
@@ -121,42 +121,9 @@ impl fmt::Display for ResourceType {
     }
 }
 
-/// The plural of a kind by the rules that Cluster API's contract names CRDs with.
-#[must_use]
-pub fn plural_of(kind: &str) -> String {
-    let lower = kind.to_ascii_lowercase();
-    let vowel_before_y = lower
-        .strip_suffix('y')
-        .and_then(|stem| stem.chars().last())
-        .is_some_and(|last| "aeiou".contains(last));
-    if let Some(stem) = lower.strip_suffix('y').filter(|_| !vowel_before_y) {
-        format!("{stem}ies")
-    } else if ["s", "x", "z", "ch", "sh"]
-        .iter()
-        .any(|end| lower.ends_with(end))
-    {
-        format!("{lower}es")
-    } else {
-        format!("{lower}s")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn plurals_follow_the_contract() {
-        for (kind, plural) in [
-            ("Machine", "machines"),
-            ("ProxmoxMachine", "proxmoxmachines"),
-            ("IPAddress", "ipaddresses"),
-            ("Policy", "policies"),
-            ("Gateway", "gateways"),
-        ] {
-            assert_eq!(plural_of(kind), plural);
-        }
-    }
 
     #[test]
     fn paths_are_those_of_the_api_server() {

@@ -14,11 +14,13 @@ use serde_json::{Map, Value};
 mod check;
 mod check_conversion;
 mod compare;
+mod definition;
 mod samples;
 
 pub use check::{check_against, check_committed, check_type, complete, normal};
 pub use check_conversion::{check_conversion, meaning};
 pub use compare::{Difference, differences};
+pub use definition::Definitions;
 pub use samples::{Samples, leaves, remainder};
 
 /// Limits by type and field, as one JSON object: `{"MachineSpec": {"": {"required": [..]},

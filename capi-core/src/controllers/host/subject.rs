@@ -6,11 +6,11 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Cluster, Condition, Machine, annotations, labels},
+    api::{Cluster, Condition, Machine, annotations, labels, patch::merge_patch},
     controllers::QUIET,
     plan::condition::{Conditions, Wanted, types},
     provider::{Again, ErrorClass, Progress, ProviderError, ProviderKind, StatusFields, Wait},
-    runtime::{Error, Object, ObjectKey, Outcome, ResourceType, Runtime, merge_diff},
+    runtime::{Error, Object, ObjectKey, Outcome, ResourceType, Runtime},
 };
 
 /// A provider that waits for an event is looked at all the same after this time.
@@ -298,7 +298,7 @@ impl<K: ProviderKind> Subject<K> {
         let wanted = to_value(&known)?;
         let empty = json!({});
         let before = self.before.get(part).unwrap_or(&empty);
-        Ok(merge_diff(before, wanted.get(part).unwrap_or(&empty)))
+        Ok(merge_patch(before, wanted.get(part).unwrap_or(&empty)))
     }
 
     /// Nothing was written about the object yet, and it has not been there for long.

@@ -17,9 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{
-    ActionFailure, Blocked, Plan, condition::Conditions, delete::machine::Deletion, paused,
-};
+use super::{ActionFailure, Plan, condition::Conditions, delete::machine::Deletion, paused};
 use crate::{
     api::{
         ApiEndpoint, ClusterSpec, ClusterStatus, Condition, ConditionGate, ConditionStatus,
@@ -247,19 +245,6 @@ impl Work<'_> {
         self.facts.cluster.metadata.generation + i64::from(!self.out.spec.is_empty())
     }
 
-    pub(super) fn blocked(&mut self, kind: &str, namespace: &str, name: &str, message: &str) {
-        let blocked = Blocked::on(kind, namespace, name, message);
-        if !self.out.blocked_on.contains(&blocked) {
-            self.out.blocked_on.push(blocked);
-        }
-    }
-
-    pub(super) fn again_after(&mut self, wait: Duration) {
-        if let Ok(time) = self.now.checked_add(wait) {
-            self.out.look_again(time);
-        }
-    }
-
     fn finish(mut self) -> ClusterPlan {
         let before = &self.facts.cluster;
         self.out.errors.extend(
@@ -268,13 +253,7 @@ impl Work<'_> {
                 .iter()
                 .map(|failure| failure.error.clone()),
         );
-        let vanishes = self.is_deleting()
-            && self
-                .out
-                .metadata
-                .finalizers
-                .as_ref()
-                .is_some_and(Vec::is_empty);
+        let vanishes = self.is_deleting() && self.out.lets_go();
         self.out.status_changed = self.status != before.status && !vanishes;
         self.out.status = self.status;
         self.out

@@ -2,9 +2,9 @@
 
 use super::{KubeconfigFacts, Lookup, Work};
 use crate::{
-    api::{ApiEndpoint, ClusterPhase, ContractVersionedObjectReference, cluster::CLUSTER, labels},
+    api::{ApiEndpoint, ClusterPhase, ContractVersionedObjectReference, cluster::CLUSTER},
     contract::{ExternalObject, Field, OwnerReference},
-    plan::{Action, Event, MetadataChange, ObjectRef, machine::EXTERNAL_WAIT, ownership},
+    plan::{Action, Event, machine::EXTERNAL_WAIT, ownership},
 };
 
 impl Work<'_> {
@@ -30,47 +30,20 @@ impl Work<'_> {
             controller: managed.then_some(true),
             block_owner_deletion: managed.then_some(true),
         };
-        let current = &object.metadata;
-        let exact = ownership::has_exact(&current.owner_references, &owner)
-            && current.labels.get(labels::CLUSTER_NAME) == Some(&cluster.name);
-        if !exact {
-            let mut owners = current.owner_references.clone();
-            if managed {
-                if let Err(error) = ownership::set_controller(&mut owners, owner) {
-                    self.out.errors.push(format!(
-                        "{} {}/{} {error}",
-                        object.kind, current.namespace, current.name
-                    ));
-                    return false;
-                }
-            } else {
-                ownership::ensure(&mut owners, owner);
-            }
-            let mut change = MetadataChange::default();
-            change.owners(current, owners);
-            change.label(current, labels::CLUSTER_NAME, &cluster.name);
-            if let Some(patch) = change.to_merge_patch(current) {
-                let object = ObjectRef::of(object);
-                self.out.actions.push(Action::Patch { object, patch });
-            }
-        }
-        let (reason, message) = match (
-            object.failure_reason.as_result(),
-            object.failure_message.as_result(),
-        ) {
-            (Ok(reason), Ok(message)) => (reason, message),
-            (Err(error), _) | (_, Err(error)) => {
-                self.out.errors.push(error.to_owned());
-                return false;
-            }
+        let mut owners = object.metadata.owner_references.clone();
+        let owners = if ownership::has_exact(&owners, &owner) {
+            Ok(owners)
+        } else if managed {
+            ownership::set_controller(&mut owners, owner).map(|()| owners)
+        } else {
+            ownership::ensure(&mut owners, owner);
+            Ok(owners)
         };
-        let deprecated = &mut self.status.deprecated.v1beta1;
-        if let Some(reason) = reason.filter(|text| !text.is_empty()) {
-            deprecated.failure_reason = Some(reason.clone());
-        }
-        if let Some(message) = message.filter(|text| !text.is_empty()) {
-            deprecated.failure_message = Some(object.failure_text(message));
-        }
+        let Some(failure) = self.out.take(object, owners, &cluster.name) else {
+            return false;
+        };
+        let known = &mut self.status.deprecated.v1beta1;
+        failure.onto(&mut known.failure_reason, &mut known.failure_message);
         true
     }
 
@@ -92,13 +65,13 @@ impl Work<'_> {
                 reference.kind
             )),
             _ => {
-                self.blocked(
+                self.out.blocked(
                     &reference.kind,
                     &namespace,
                     &reference.name,
                     "it does not exist",
                 );
-                self.again_after(EXTERNAL_WAIT);
+                self.out.again_after(self.now, EXTERNAL_WAIT);
             }
         }
     }
@@ -130,7 +103,7 @@ impl Work<'_> {
         }
         if !provisioned && !latched {
             let metadata = &infra.object.metadata;
-            return self.blocked(
+            return self.out.blocked(
                 &reference.kind,
                 &metadata.namespace,
                 &metadata.name,
@@ -177,7 +150,7 @@ impl Work<'_> {
         }
         if !initialized && !latched {
             let metadata = &control_plane.object.metadata;
-            return self.blocked(
+            return self.out.blocked(
                 &reference.kind,
                 &metadata.namespace,
                 &metadata.name,
@@ -241,13 +214,13 @@ impl Work<'_> {
                 let metadata = &self.facts.cluster.metadata;
                 let (namespace, name) =
                     (metadata.namespace.clone(), format!("{}-ca", metadata.name));
-                self.blocked(
+                self.out.blocked(
                     "Secret",
                     &namespace,
                     &name,
                     "the cluster's CA, for its kubeconfig",
                 );
-                self.again_after(EXTERNAL_WAIT);
+                self.out.again_after(self.now, EXTERNAL_WAIT);
             }
         }
     }

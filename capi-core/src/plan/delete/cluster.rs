@@ -173,9 +173,10 @@ impl Work<'_> {
             names.sort_unstable();
             lines.push(format!("* {what}: {}", shortened(&names, 5)));
             let namespace = facts.cluster.metadata.namespace.clone();
-            self.blocked(kind, &namespace, &shortened(&names, 5), "to be deleted");
+            self.out
+                .blocked(kind, &namespace, &shortened(&names, 5), "to be deleted");
         }
-        self.again_after(RETRY);
+        self.out.again_after(self.now, RETRY);
         Err(at("WaitingForWorkersDeletion", lines.join("\n")))
     }
 
@@ -206,7 +207,7 @@ impl Work<'_> {
                 if !object.is_deleting() {
                     self.delete(ObjectRef::of(object))?;
                 }
-                self.blocked(kind, namespace, name, "to be deleted");
+                self.out.blocked(kind, namespace, name, "to be deleted");
                 Err(at(reason, format!("Waiting for {kind} to be deleted")))
             }
         }

@@ -206,7 +206,7 @@ impl<'a> Work<'a> {
             self.metadata().namespace.clone(),
             self.metadata().name.clone(),
         );
-        self.blocked(
+        self.out.blocked(
             "Machine",
             &namespace,
             &machine,
@@ -304,8 +304,9 @@ impl<'a> Work<'a> {
             });
             return Err(waiting());
         }
-        self.blocked("Node", "", name, "its pods are not gone yet");
-        self.again_after(drain::RETRY);
+        self.out
+            .blocked("Node", "", name, "its pods are not gone yet");
+        self.out.again_after(self.now, drain::RETRY);
         Err(Deletion::at("DrainingNode", plan.message))
     }
 
@@ -383,8 +384,9 @@ impl<'a> Work<'a> {
                 Ok(())
             }
             Ok(Some(message)) => {
-                self.blocked("Node", "", name, "its volumes are not detached yet");
-                self.again_after(drain::RETRY);
+                self.out
+                    .blocked("Node", "", name, "its volumes are not detached yet");
+                self.out.again_after(self.now, drain::RETRY);
                 Err(Deletion::at("WaitingForVolumeDetach", message))
             }
             Err(error) => Err(self.volumes_failed(name, &error)),
@@ -453,7 +455,7 @@ impl<'a> Work<'a> {
                     format!("Failed to delete {kind}, please check controller logs for errors");
                 return Err(Deletion::at("InternalError", message));
             }
-            self.blocked(
+            self.out.blocked(
                 kind,
                 &namespace,
                 &object.metadata.name,

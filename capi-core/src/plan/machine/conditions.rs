@@ -95,7 +95,8 @@ impl Work<'_> {
         if let Some(node) = self.node
             && !list.is_true(types::NODE_HEALTHY)
         {
-            self.blocked("Node", "", &node.metadata.name, "it is not healthy yet");
+            self.out
+                .blocked("Node", "", &node.metadata.name, "it is not healthy yet");
         }
         list.set(match deletion {
             Some(deletion) => {

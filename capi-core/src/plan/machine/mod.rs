@@ -308,7 +308,8 @@ impl Work<'_> {
                     self.out.errors.push(error);
                 } else if !self.is_deleting() {
                     let id = self.spec.provider_id.clone().unwrap_or_default();
-                    self.blocked("Node", "", &id, "no Node has this spec.providerID yet");
+                    self.out
+                        .blocked("Node", "", &id, "no Node has this spec.providerID yet");
                 }
                 return;
             }
@@ -316,7 +317,7 @@ impl Work<'_> {
                 self.look_when_the_grace_period_ends();
                 let cluster = facts.cluster.name.clone();
                 let namespace = self.metadata().namespace.clone();
-                self.blocked(
+                self.out.blocked(
                     "Cluster",
                     &namespace,
                     &cluster,
@@ -405,19 +406,6 @@ impl Work<'_> {
         }
     }
 
-    pub(super) fn blocked(&mut self, kind: &str, namespace: &str, name: &str, message: &str) {
-        let blocked = super::Blocked::on(kind, namespace, name, message);
-        if !self.out.blocked_on.contains(&blocked) {
-            self.out.blocked_on.push(blocked);
-        }
-    }
-
-    pub(super) fn again_after(&mut self, wait: Duration) {
-        if let Ok(time) = self.now.checked_add(wait) {
-            self.out.look_again(time);
-        }
-    }
-
     fn finish(mut self) -> MachinePlan {
         let before = &self.facts.machine;
         self.out.errors.extend(
@@ -426,19 +414,9 @@ impl Work<'_> {
                 .iter()
                 .map(|failure| failure.error.clone()),
         );
-        self.out.status_changed = self.status != before.status && !self.vanishes();
+        let vanishes = self.is_deleting() && self.out.lets_go();
+        self.out.status_changed = self.status != before.status && !vanishes;
         self.out.status = self.status;
         self.out
-    }
-
-    /// Whether the object is gone once the plan is executed, so that no status need be written.
-    fn vanishes(&self) -> bool {
-        self.is_deleting()
-            && self
-                .out
-                .metadata
-                .finalizers
-                .as_ref()
-                .is_some_and(Vec::is_empty)
     }
 }

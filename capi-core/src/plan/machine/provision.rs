@@ -7,7 +7,7 @@ use crate::{
         machine::MACHINE,
     },
     contract::{ExternalObject, OwnerReference},
-    plan::{Action, MetadataChange, ObjectRef, ownership},
+    plan::ownership,
 };
 
 impl Work<'_> {
@@ -54,8 +54,7 @@ impl Work<'_> {
             controller: Some(true),
             block_owner_deletion: Some(true),
         };
-        let current = &object.metadata;
-        let mut owners = current.owner_references.clone();
+        let mut owners = object.metadata.owner_references.clone();
         ownership::remove_kind(
             &mut owners,
             crate::api::machine_set::MACHINE_SET.group,
@@ -66,46 +65,16 @@ impl Work<'_> {
         {
             ownership::remove_kind(&mut owners, &control_plane.api_group, &control_plane.kind);
         }
-        let exact = owners.len() == current.owner_references.len()
-            && ownership::has_exact(&owners, &owner)
-            && current.labels.get(labels::CLUSTER_NAME) == Some(&self.spec.cluster_name);
-        if !exact {
-            if let Err(error) = ownership::set_controller(&mut owners, owner) {
-                self.out.errors.push(format!(
-                    "{} {}/{} {error}",
-                    object.kind, current.namespace, current.name
-                ));
-                return false;
-            }
-            let mut change = MetadataChange::default();
-            change.owners(current, owners);
-            change.label(current, labels::CLUSTER_NAME, &self.spec.cluster_name);
-            if let Some(patch) = change.to_merge_patch(current) {
-                let object = ObjectRef::of(object);
-                self.out.actions.push(Action::Patch { object, patch });
-            }
-        }
-        self.copy_failure(object)
-    }
-
-    fn copy_failure(&mut self, object: &ExternalObject) -> bool {
-        let (reason, message) = match (
-            object.failure_reason.as_result(),
-            object.failure_message.as_result(),
-        ) {
-            (Ok(reason), Ok(message)) => (reason, message),
-            (Err(error), _) | (_, Err(error)) => {
-                self.out.errors.push(error.to_owned());
-                return false;
-            }
+        let owners = if ownership::has_exact(&owners, &owner) {
+            Ok(owners)
+        } else {
+            ownership::set_controller(&mut owners, owner).map(|()| owners)
         };
-        let deprecated = &mut self.status.deprecated.v1beta1;
-        if let Some(reason) = reason.filter(|text| !text.is_empty()) {
-            deprecated.failure_reason = Some(reason.clone());
-        }
-        if let Some(message) = message.filter(|text| !text.is_empty()) {
-            deprecated.failure_message = Some(object.failure_text(message));
-        }
+        let Some(failure) = self.out.take(object, owners, &self.spec.cluster_name) else {
+            return false;
+        };
+        let known = &mut self.status.deprecated.v1beta1;
+        failure.onto(&mut known.failure_reason, &mut known.failure_message);
         true
     }
 
@@ -139,7 +108,7 @@ impl Work<'_> {
             &config.object.metadata.name,
         );
         if !created {
-            self.blocked(
+            self.out.blocked(
                 &reference.kind,
                 namespace,
                 name,
@@ -192,7 +161,7 @@ impl Work<'_> {
             &infra.object.metadata.name,
         );
         if !provisioned && !latched {
-            self.blocked(
+            self.out.blocked(
                 &reference.kind,
                 namespace,
                 name,
@@ -205,7 +174,7 @@ impl Work<'_> {
             Err(error) => return self.out.errors.push(error.to_owned()),
         };
         let Some(id) = id else {
-            self.blocked(
+            self.out.blocked(
                 &reference.kind,
                 namespace,
                 name,
@@ -250,13 +219,13 @@ impl Work<'_> {
             Lookup::Failed(error) => self.out.errors.push(error.clone()),
             _ if self.is_deleting() => {}
             _ => {
-                self.blocked(
+                self.out.blocked(
                     &reference.kind,
                     &namespace,
                     &reference.name,
                     "it does not exist",
                 );
-                self.again_after(EXTERNAL_WAIT);
+                self.out.again_after(self.now, EXTERNAL_WAIT);
             }
         }
     }

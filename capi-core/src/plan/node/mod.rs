@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::action::merge_diff;
 use crate::{
     api::{
         MachineSpec, MachineTaint, NodeSystemInfo, TaintPropagation, Time,
@@ -18,6 +17,7 @@ use crate::{
             MACHINE, OWNER_KIND, OWNER_NAME, TAINTS_FROM_MACHINE,
         },
         labels,
+        patch::merge_patch,
     },
     contract::{Metadata, Object},
 };
@@ -246,7 +246,7 @@ impl NodeSync<'_> {
                 "spec": {"taints": serde_json::to_value(&node.spec.taints).map_err(text)?},
             }))
         };
-        let mut patch = merge_diff(&view(node)?, &view(&wanted)?);
+        let mut patch = merge_patch(&view(node)?, &view(&wanted)?);
         if let Some(Value::Object(map)) = &mut patch {
             let metadata = map
                 .entry("metadata")

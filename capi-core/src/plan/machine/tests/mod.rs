@@ -7,7 +7,7 @@ mod provisioning;
 
 use super::*;
 use crate::{
-    api::{Condition, ConditionStatus},
+    api::{Condition, ConditionStatus, patch::apply_merge_patch},
     contract::{ExternalObject, Field, OwnerReference},
     plan::{
         Action,
@@ -216,7 +216,7 @@ fn executed(mut facts: MachineFacts, plan: &MachinePlan) -> MachineFacts {
             Action::PatchNode { patch, .. } => {
                 if let NodeLookup::Found(node) = &mut facts.node {
                     let mut value = serde_json::to_value(&*node).unwrap();
-                    merge_value(&mut value, patch);
+                    apply_merge_patch(&mut value, patch);
                     *node = serde_json::from_value(value).unwrap();
                 }
             }
@@ -252,26 +252,8 @@ fn apply(metadata: &mut Metadata, change: &crate::plan::MetadataChange) {
 
 fn merge(metadata: &mut Metadata, patch: &Value) {
     let mut value = serde_json::to_value(&*metadata).unwrap();
-    merge_value(&mut value, patch);
+    apply_merge_patch(&mut value, patch);
     *metadata = serde_json::from_value(value).unwrap();
-}
-
-/// JSON merge patch.
-fn merge_value(target: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (key, value) in patch {
-        if value.is_null() {
-            target.as_object_mut().unwrap().remove(key);
-        } else {
-            merge_value(&mut target[key], value);
-        }
-    }
 }
 
 fn plan_now(facts: &MachineFacts) -> MachinePlan {
