@@ -5,5 +5,8 @@
 pub mod conformance;
 pub mod faults;
 pub mod invariants;
+pub mod plane;
+pub mod real;
 pub mod reference;
 pub mod simulation;
+pub mod traffic;
