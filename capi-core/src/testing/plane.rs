@@ -17,10 +17,10 @@ use super::{
 use crate::{
     api::{self, Cluster, Machine, MachineDeployment, MachineSet},
     clock::Clock,
+    contract::pluralize,
     embedded::{self, ApiServer},
     runtime::{
-        Cache, Object, ObjectKey, ResourceType, Store, custom_resource_definitions, plural_of,
-        secrets,
+        Cache, Object, ObjectKey, ResourceType, Store, custom_resource_definitions, secrets,
     },
 };
 
@@ -452,7 +452,8 @@ fn kind_of(object: &Value) -> ResourceType {
     let kind = object["kind"].as_str().unwrap_or_default();
     // Roles and bindings of a whole cluster have no namespace; nothing else here goes without.
     let namespaced = object["metadata"]["namespace"].is_string();
-    ResourceType::new(group, version, kind, plural_of(kind), namespaced)
+    let plural = pluralize(&kind.to_lowercase());
+    ResourceType::new(group, version, kind, plural, namespaced)
 }
 
 /// The status of a condition of an object.
