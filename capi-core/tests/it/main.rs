@@ -3,10 +3,14 @@
 #![cfg(feature = "testing")]
 
 mod conformance;
+mod fairness;
 mod hosts;
 mod ipam;
+mod leadership;
 mod lifecycle;
 mod sets;
 mod simulation;
 mod support;
+mod watches;
+mod wire;
 mod workers;

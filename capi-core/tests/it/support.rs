@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use capi_core::{
     clock::Clock,
+    controllers,
     embedded::{self, ApiServer},
-    runtime::{Controller, Manager, ResourceType, Runtime},
-    testing::reference::{self, Datacenter, Settings},
+    runtime::{Connector, Controller, Manager, ResourceType, Runtime},
+    testing::reference::{
+        self, Datacenter, ReferenceBootstrap, ReferenceControlPlaneProvider,
+        ReferenceInfrastructure, Settings,
+    },
 };
 use jiff::Timestamp;
 use serde_json::Value;
@@ -16,8 +20,26 @@ pub(crate) fn epoch() -> Timestamp {
     "2026-01-01T00:00:00Z".parse().expect("a literal time")
 }
 
+/// All controllers: the core's, and those of the reference providers.
+pub(crate) fn all_controllers(datacenter: &Datacenter) -> Vec<Arc<dyn Controller>> {
+    let mut all = controllers::core();
+    all.extend(provider_controllers(datacenter));
+    all
+}
+
+/// The controllers of the reference providers.
+pub(crate) fn provider_controllers(datacenter: &Datacenter) -> Vec<Arc<dyn Controller>> {
+    let mut all = controllers::infrastructure(ReferenceInfrastructure::new(datacenter.clone()));
+    all.extend(controllers::bootstrap(ReferenceBootstrap));
+    all.extend(controllers::control_plane(
+        ReferenceControlPlaneProvider::new(datacenter.clone()),
+    ));
+    all
+}
+
 /// A server, a client, a datacenter.
 pub(crate) struct Plane {
+    pub(crate) server: ApiServer,
     pub(crate) client: kube::Client,
     pub(crate) clock: Clock,
     pub(crate) datacenter: Datacenter,
@@ -25,24 +47,44 @@ pub(crate) struct Plane {
 
 impl Plane {
     pub(crate) fn new(settings: Settings) -> Self {
+        Self::with_crds(settings, |crd| crd)
+    }
+
+    /// With the definitions changed.
+    pub(crate) fn with_crds(settings: Settings, change: impl Fn(Value) -> Value) -> Self {
         let clock = Clock::following_tokio(epoch());
         let mut builder = ApiServer::builder().clock(clock.clone()).seed(1);
         for crd in capi_core::api::crds().into_iter().chain(reference::crds()) {
-            builder = builder.crd(crd);
+            builder = builder.crd(change(crd));
         }
         let server = builder.build().expect("the definitions are sound");
         Self {
             client: embedded::client(&server),
             datacenter: Datacenter::new(clock.clone(), settings),
             clock,
+            server,
         }
     }
 
     /// Runs controllers until the returned guard is dropped.
     pub(crate) fn run(&self, controllers: Vec<Arc<dyn Controller>>) -> Running {
-        let manager = Manager::builder(self.client.clone())
+        self.run_through(
+            self.client.clone(),
+            self.datacenter.connector(),
+            controllers,
+        )
+    }
+
+    /// Runs controllers with another client and another way to workload clusters.
+    pub(crate) fn run_through(
+        &self,
+        client: kube::Client,
+        connector: impl Connector,
+        controllers: Vec<Arc<dyn Controller>>,
+    ) -> Running {
+        let manager = Manager::builder(client)
             .clock(self.clock.clone())
-            .connector(self.datacenter.connector())
+            .connector(connector)
             .controllers(controllers)
             .seed(1)
             .build();
