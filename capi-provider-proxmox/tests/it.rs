@@ -16,6 +16,8 @@ mod provider;
 mod provider_faults;
 #[path = "it/proxmoxer.rs"]
 mod proxmoxer;
+#[path = "it/rows.rs"]
+mod rows;
 #[path = "it/simulator.rs"]
 mod simulator;
 #[path = "it/takeover.rs"]

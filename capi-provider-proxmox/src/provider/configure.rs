@@ -11,7 +11,7 @@ use super::ensure::{Step, Way, image_prefix};
 use super::errors::step;
 use super::network::{GuestFamily, Interface, meta_data, network_config};
 use super::reasons;
-use super::session::{BOOT, Memo, START};
+use super::session::Memo;
 use crate::client::{ErrorClass, GuestConfig, Patience};
 use crate::iso::NoCloud;
 
@@ -76,10 +76,9 @@ impl Way<'_> {
                 self.session.forget_way(self.uuid());
                 step(reasons::POWERING_ON_FAILED, error)
             })?;
-            let kind = if self.skips_agent() { START } else { BOOT };
             return Ok(Progress::Ready(Memo::Starting {
                 upid: Some(upid),
-                look: self.session.look(kind),
+                look: self.session.look(self.first_look()),
             }));
         }
         self.waiting(

@@ -224,20 +224,24 @@ impl Way<'_> {
         if let Some(lock) = config.get("lock") {
             return self.locked(lock);
         }
-        match self
-            .session
-            .client
-            .vm_status(&row.node, vmid)
-            .await
-            .map_err(|error| step(reasons::CLONING, error))?
-            .power()
-        {
+        // Whoever was here before may have switched it on. Asked before its state: a start that ends between is seen there.
+        let client = &self.session.client;
+        let failed = |error| step(reasons::POWERING_ON_FAILED, error);
+        let tasks = client.active_tasks(&row.node, vmid).await.map_err(failed)?;
+        if let Some(task) = tasks.into_iter().find(|task| task.upid.kind() == "qmstart") {
+            return Ok(Progress::Ready(Memo::Starting {
+                upid: Some(task.upid),
+                look: self.session.look(self.first_look()),
+            }));
+        }
+        let status = client.vm_status(&row.node, vmid).await.map_err(failed)?;
+        match status.power() {
             PowerState::Stopped | PowerState::Hibernated => {
                 Ok(Progress::Ready(Memo::Cloned { resumed: true }))
             }
             PowerState::Running => Ok(Progress::Ready(Memo::Starting {
                 upid: None,
-                look: self.session.look(BOOT),
+                look: self.session.look_now(BOOT),
             })),
             PowerState::Paused => {
                 let upid = self

@@ -9,7 +9,7 @@ use super::ensure::{Step, Way};
 use super::errors::step;
 use super::network::GuestFamily;
 use super::reasons;
-use super::session::{Look, Memo};
+use super::session::{BOOT, Look, Memo, START};
 use crate::client::{AgentInterface, Error, ErrorClass, PowerState, TaskState, Upid};
 
 impl Way<'_> {
@@ -20,6 +20,11 @@ impl Way<'_> {
             .checks
             .and_then(|checks| checks.skip_qemu_guest_agent)
             .unwrap_or(false)
+    }
+
+    /// What is looked at after it is switched on: its agent, or only the task.
+    pub(super) fn first_look(&self) -> &'static str {
+        if self.skips_agent() { START } else { BOOT }
     }
 
     /// Waits until the system is up. `None`: it is off after all.

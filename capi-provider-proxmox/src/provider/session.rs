@@ -192,14 +192,18 @@ impl Session {
 
     /// A look at a clone, at a guest that boots, or at one that starts.
     pub(super) fn look(&self, kind: &'static str) -> Look {
+        self.look_later(self.look_now(kind))
+    }
+
+    /// The same for what may have begun long ago: it is due at once.
+    pub(super) fn look_now(&self, kind: &'static str) -> Look {
         let now = self.client.clock().now();
-        let look = Look {
+        Look {
             kind,
             since: now,
             next: now,
             count: 0,
-        };
-        self.look_later(look)
+        }
     }
 
     pub(super) fn look_at_clone(&self) -> Look {
