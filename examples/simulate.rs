@@ -5,11 +5,15 @@
 //! cargo run --example simulate -- --seeds 17..18 --trace
 //! ```
 
-use std::{collections::BTreeMap, ops::Range, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    ops::{ControlFlow, Range},
+    process::ExitCode,
+};
 
 use capi_core::testing::{
     faults::Fault,
-    simulation::{Action, Mutant, Options, run},
+    simulation::{Mutant, Options, run_all},
 };
 use clap::Parser;
 
@@ -41,12 +45,11 @@ fn main() -> Result<ExitCode, std::io::Error> {
     let mut options = Options::default();
     options.mutant = arguments.mutant;
     options.trace = arguments.trace;
-    let mut actions = BTreeMap::<Action, u64>::new();
+    let mut actions = BTreeMap::<String, u64>::new();
     let mut faults = BTreeMap::<Fault, u64>::new();
     let (mut ran, mut writes, mut broken) = (0_u64, 0, 0_u64);
     let mut lasted = std::time::Duration::ZERO;
-    for seed in arguments.seeds {
-        let report = run(seed, &options)?;
+    run_all(arguments.seeds, &options, |report| {
         ran += 1;
         writes += report.writes;
         lasted += report.lasted;
@@ -54,22 +57,23 @@ fn main() -> Result<ExitCode, std::io::Error> {
             println!("{line}");
         }
         if arguments.trace {
-            println!("seed {seed}: trace {:016x}", report.hash);
+            println!("seed {}: trace {:016x}", report.seed, report.hash);
         }
         for (action, count) in &report.actions {
-            *actions.entry(*action).or_default() += count;
+            *actions.entry(action.to_string()).or_default() += count;
         }
         for (fault, count) in &report.faults {
             *faults.entry(*fault).or_default() += count;
         }
         if let Some(violation) = &report.violation {
-            println!("seed {seed}: {violation}\n  {}", report.replay());
+            println!("seed {}: {violation}\n  {}", report.seed, report.replay());
             broken += 1;
             if !arguments.keep_going {
-                break;
+                return ControlFlow::Break(());
             }
         }
-    }
+        ControlFlow::Continue(())
+    })?;
     println!(
         "{ran} seeds, {broken} broke a rule; {writes} writes in {} hours of virtual time",
         lasted.as_secs() / 3600

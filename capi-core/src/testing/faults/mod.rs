@@ -92,6 +92,8 @@ pub enum Fault {
     CrashAfterWrite,
     /// The manager dies within a call of the provider.
     CrashInProvider,
+    /// The manager dies at an await of a reconcile, whatever that waits for.
+    CrashAtAwait,
     /// The manager dies at some moment.
     Crash,
     /// Two managers run at once, of which one holds the Lease.
@@ -118,7 +120,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Conflict,
         Self::ServerError,
         Self::LostRequest,
@@ -131,6 +133,7 @@ impl Fault {
         Self::CrashBeforeWrite,
         Self::CrashAfterWrite,
         Self::CrashInProvider,
+        Self::CrashAtAwait,
         Self::Crash,
         Self::SecondManager,
         Self::ProviderSlow,
@@ -166,6 +169,7 @@ impl Fault {
         (Self::ExpiredWatch, 2),
         (Self::SlowRequest, 1),
     ];
+    const OF_AWAITS: [(Self, u64); 1] = [(Self::CrashAtAwait, 1)];
     const OF_CALLS: [(Self, u64); 6] = [
         (Self::ProviderSlow, 6),
         (Self::ProviderTransient, 4),
@@ -197,6 +201,8 @@ pub enum Occasion {
     Read,
     /// A watch.
     Watch,
+    /// A reconcile waits for something.
+    Await,
     /// A provider is called.
     Call,
     /// A provider has done its work and answers.
@@ -263,16 +269,17 @@ impl Faults {
         if !state.active {
             return None;
         }
-        let (kinds, factor): (&[(Fault, u64)], u64) = match occasion {
-            Occasion::Write => (&Fault::OF_WRITES, 1),
-            Occasion::Read => (&Fault::OF_READS, 1),
-            // Watches are few, and last.
-            Occasion::Watch => (&Fault::OF_WATCHES, 5),
-            Occasion::Call => (&Fault::OF_CALLS, 2),
-            Occasion::Answer => (&Fault::OF_ANSWERS, 1),
+        // So many tenths of the ordinary chance: watches are few, and last; awaits are many.
+        let (kinds, tenths): (&[(Fault, u64)], u64) = match occasion {
+            Occasion::Write => (&Fault::OF_WRITES, 10),
+            Occasion::Read => (&Fault::OF_READS, 10),
+            Occasion::Watch => (&Fault::OF_WATCHES, 50),
+            Occasion::Await => (&Fault::OF_AWAITS, 1),
+            Occasion::Call => (&Fault::OF_CALLS, 20),
+            Occasion::Answer => (&Fault::OF_ANSWERS, 10),
         };
-        let per_mille = state.per_mille * factor;
-        if !state.dice.chance(per_mille) {
+        let chance = state.per_mille * tenths;
+        if state.dice.below(10_000) >= chance {
             return None;
         }
         let total = kinds.iter().map(|(_, weight)| weight).sum();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
-use super::{Mutant, provider::SimulatedInfrastructure, world::World};
+use super::{Mutant, fragile::Fragile, provider::SimulatedInfrastructure, world::World};
 use crate::{
     controllers,
     runtime::{Controller, LeaseConfig, Manager},
@@ -123,10 +123,17 @@ impl Host {
             ReferenceControlPlaneProvider::new(self.datacenter.clone()),
         ));
         all.extend(controllers::in_cluster_ipam());
-        let all: Vec<Arc<dyn Controller>> = match self.mutant {
-            Some(mutant) => all.into_iter().map(|one| mutant.wrap(one)).collect(),
-            None => all,
-        };
+        let all = all.into_iter().map(|inner| {
+            let inner = match self.mutant {
+                Some(mutant) => mutant.wrap(inner),
+                None => inner,
+            };
+            Arc::new(Fragile {
+                inner,
+                world: Arc::clone(&self.world),
+                who: Arc::clone(who),
+            }) as Arc<dyn Controller>
+        });
         let service = self
             .service
             .clone()

@@ -2,8 +2,8 @@
 //! a random story of a cluster, random faults at any write and any call, and the
 //! [rules](crate::testing::invariants) that hold at every step.
 //!
-//! The same seed gives the same run, to the last byte of the trace. A run takes no sockets, no
-//! threads and no real time but what its work costs.
+//! The same seed gives the same run, to the last byte of the trace, alone or beside others on
+//! other threads. A run takes no sockets, no threads and no real time but what its work costs.
 //!
 //! ```
 //! use capi_core::testing::simulation::{Options, run};
@@ -13,8 +13,10 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+mod fragile;
 mod managers;
 mod mutant;
+mod parallel;
 mod provider;
 mod story;
 mod world;
@@ -32,6 +34,7 @@ use super::{
 use crate::{clock::Clock, embedded::ApiServer};
 
 pub use mutant::Mutant;
+pub use parallel::run_all;
 
 /// The pool that machines get their addresses from.
 const POOL: &str = "machines";
