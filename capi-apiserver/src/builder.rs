@@ -10,7 +10,7 @@ use crate::{
     builtin::namespace,
     clock::{Clock, SystemClock},
     entropy::Entropy,
-    hooks::{Admission, Convert, Hooks},
+    hooks::{Admission, Convert, Hooks, Warnings},
     request::{Request, User},
     server::Server,
     service::ApiService,
@@ -302,7 +302,7 @@ impl ApiServer {
             body: object.clone(),
         };
         self.server
-            .try_handle(&request)
+            .try_handle(&request, &Warnings::default())
             .map(drop)
             .map_err(|status| BuildError::Refused { index, status })
     }

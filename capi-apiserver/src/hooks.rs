@@ -2,7 +2,7 @@
 //! Hooks are functions of one request; they run while no other write runs and must not call the
 //! server they belong to.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{json::Value, request::User, status::Status};
 
@@ -40,6 +40,24 @@ pub enum Operation {
     Delete,
 }
 
+/// What a client is told besides the answer, in the order in which it was said.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings(RefCell<Vec<String>>);
+
+impl Warnings {
+    /// Takes what was said so far.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.0.take()
+    }
+
+    fn add(&self, warning: String) {
+        let mut warnings = self.0.borrow_mut();
+        if !warning.is_empty() && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+}
+
 /// The facts of a write that is asked for admission.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -64,12 +82,28 @@ pub struct AdmissionRequest<'a> {
     pub dry_run: bool,
     /// The object as it is stored, in the version of the request.
     pub old: Option<&'a Value<'a>>,
+    pub(crate) warnings: &'a Warnings,
+}
+
+impl AdmissionRequest<'_> {
+    /// Tells the client something besides the answer: a header `Warning: 299 - "..."`, which
+    /// kubectl prints. Said twice it is told once; it is told with a refusal too.
+    pub fn warn(&self, warning: impl Into<String>) {
+        self.warnings.add(warning.into());
+    }
 }
 
 /// Defaults and judges writes to one resource.
 ///
 /// Answers to mutating and validating admission webhooks.
 pub trait Admission: Send + Sync + 'static {
+    /// Whether writes through this subresource are asked about: `status`, `scale`, or empty for the
+    /// resource itself. All of them are unless this says otherwise.
+    fn concerns(&self, subresource: &str) -> bool {
+        let _ = subresource;
+        true
+    }
+
     /// Changes the object before it is validated by its schema. Must be idempotent. Not called for
     /// deletions.
     ///

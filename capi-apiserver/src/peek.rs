@@ -1,6 +1,8 @@
 //! Looking into an encoded object without decoding it: finds the text of one member by skipping
 //! over the others. Only for bytes that the server itself wrote (compact, valid).
 
+use std::ops::Range;
+
 /// The text of the value at a path of member names.
 pub(crate) fn at<'a>(object: &'a [u8], path: &[&str]) -> Option<&'a [u8]> {
     let mut value = object;
@@ -28,30 +30,41 @@ pub(crate) fn string(object: &[u8], path: &[&str]) -> Option<String> {
         .or_else(|| serde_json::from_slice(value).ok())
 }
 
-fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let mut at = 1;
-    if object.first() != Some(&b'{') {
-        return None;
-    }
-    loop {
-        if object.get(at) != Some(&b'"') {
+/// The value of a member.
+pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    members(object)
+        .find(|(known, _)| *known == name.as_bytes())
+        .map(|(_, value)| &object[value])
+}
+
+/// The members of an object: their names as they are written, and where their values are. Ends
+/// early where the text is not what the server writes.
+pub(crate) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], Range<usize>)> {
+    let mut next = (object.first() == Some(&b'{')).then_some(1);
+    std::iter::from_fn(move || {
+        let start = next.take()?;
+        if object.get(start) != Some(&b'"') {
             return None;
         }
-        let key_end = skip_string(object, at)?;
-        let key = &object[at + 1..key_end - 1];
-        if object.get(key_end) != Some(&b':') {
+        let colon = skip_string(object, start)?;
+        if object.get(colon) != Some(&b':') {
             return None;
         }
-        let start = key_end + 1;
-        let end = skip(object, start)?;
-        if key == name.as_bytes() {
-            return Some(&object[start..end]);
-        }
-        match object.get(end) {
-            Some(b',') => at = end + 1,
-            _ => return None,
-        }
-    }
+        let end = skip(object, colon + 1)?;
+        next = (object.get(end) == Some(&b',')).then_some(end + 1);
+        Some((&object[start + 1..colon - 1], colon + 1..end))
+    })
+}
+
+/// The items of a list.
+pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut next = (list.first() == Some(&b'[') && list.get(1) != Some(&b']')).then_some(1);
+    std::iter::from_fn(move || {
+        let start = next.take()?;
+        let end = skip(list, start)?;
+        next = (list.get(end) == Some(&b',')).then_some(end + 1);
+        Some(&list[start..end])
+    })
 }
 
 /// The end of the string that begins at `at`.
@@ -119,5 +132,19 @@ mod tests {
         assert_eq!(at(object, &["metadata", "missing"]), None);
         assert_eq!(at(b"{}", &["a"]), None);
         assert_eq!(at(b"", &["a"]), None);
+    }
+
+    #[test]
+    fn items_and_members_are_walked_in_their_order() {
+        let list: Vec<&[u8]> = items(br#"[{"a":[1,2]},"x,]",3]"#).collect();
+        assert_eq!(list, [&br#"{"a":[1,2]}"#[..], br#""x,]""#, b"3"]);
+        assert_eq!(items(b"[]").count(), 0);
+        assert_eq!(items(b"{}").count(), 0);
+        let object = br#"{"a":1,"b\"":{"c":2}}"#;
+        let walked: Vec<(&[u8], &[u8])> = members(object)
+            .map(|(name, value)| (name, &object[value]))
+            .collect();
+        assert_eq!(walked, [(&b"a"[..], &b"1"[..]), (br#"b\""#, br#"{"c":2}"#)]);
+        assert_eq!(members(b"{}").count(), 0);
     }
 }

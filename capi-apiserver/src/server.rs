@@ -9,7 +9,7 @@ use crate::{
     clock::Clock,
     entropy::Entropy,
     gc::Graph,
-    hooks::Hooks,
+    hooks::{Hooks, Warnings},
     registry::{Registry, Resource},
     reply::Reply,
     request::{Accept, Options, Request, ResourcePath, Target, negotiate, path},
@@ -43,6 +43,8 @@ pub(crate) struct Call<'r> {
     pub(crate) request: &'r Request,
     pub(crate) accept: Accept,
     pub(crate) now: Timestamp,
+    /// What hooks have to say to the client.
+    pub(crate) warnings: &'r Warnings,
 }
 
 impl Call<'_> {
@@ -131,22 +133,35 @@ impl Server {
 
     /// Answers a request. Never fails: a failure is an answer.
     pub(crate) fn handle(self: &Arc<Self>, request: &Request) -> Reply {
-        self.try_handle(request)
-            .unwrap_or_else(|status| Reply::failure(&status))
+        let warnings = Warnings::default();
+        let mut reply = self
+            .try_handle(request, &warnings)
+            .unwrap_or_else(|status| Reply::failure(&status));
+        reply.warnings.extend(warnings.take());
+        reply
     }
 
     /// Answers a request.
     ///
     /// # Errors
     /// The failure that the client is to be told.
-    pub(crate) fn try_handle(self: &Arc<Self>, request: &Request) -> Result<Reply, Status> {
+    pub(crate) fn try_handle(
+        self: &Arc<Self>,
+        request: &Request,
+        warnings: &Warnings,
+    ) -> Result<Reply, Status> {
         match path::parse(&request.path) {
-            Target::Resource(path) => self.resource(request, &path),
+            Target::Resource(path) => self.resource(request, &path, warnings),
             Target::Other => crate::discovery::answer(self, request),
         }
     }
 
-    fn resource(self: &Arc<Self>, request: &Request, path: &ResourcePath) -> Result<Reply, Status> {
+    fn resource(
+        self: &Arc<Self>,
+        request: &Request,
+        path: &ResourcePath,
+        warnings: &Warnings,
+    ) -> Result<Reply, Status> {
         let registry = self.registry();
         let Some((resource, served)) = registry.find(&path.group, &path.version, &path.resource)
         else {
@@ -177,6 +192,7 @@ impl Server {
             request,
             accept,
             now: self.clock.now(),
+            warnings,
         };
         let deprecated = call.version().deprecated.clone();
         let mut reply = self.dispatch(&call)?;

@@ -5,7 +5,7 @@ use crate::json::{Object, Value};
 use crate::schema::quote;
 
 /// How many managers that only update are told apart; the oldest beyond that are merged.
-const MAX_UPDATERS: usize = 10;
+pub(super) const MAX_UPDATERS: usize = 10;
 
 /// The manager that the oldest updaters are merged into.
 const ANCIENT: &str = "ancient-changes";
@@ -58,7 +58,7 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn read(entry: &'a Value<'_>) -> Option<Self> {
+    pub(super) fn read(entry: &'a Value<'_>) -> Option<Self> {
         let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
         let operation = match text("operation") {
             "Apply" => Operation::Apply,
@@ -84,7 +84,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    fn to_value(&self) -> Value<'static> {
+    pub(super) fn to_value(&self) -> Value<'static> {
         let mut object = Object::with_capacity(7);
         let operation = match self.manager.operation {
             Operation::Apply => "Apply",

@@ -4,6 +4,7 @@
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>. They decide on trees and
 //! never read or write the store; the time is given to them.
 
+mod bytes;
 mod element;
 mod managed;
 mod set;
@@ -11,6 +12,7 @@ mod typed;
 
 use std::borrow::Cow;
 
+pub(crate) use bytes::update_member;
 use managed::{Entry, Manager, Operation};
 use set::FieldSet;
 use typed::{Comparison, Type};

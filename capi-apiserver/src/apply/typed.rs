@@ -266,6 +266,21 @@ pub(crate) fn compare<'v>(
     compare_nodes(kind, Some(old), Some(new)).1
 }
 
+/// Compares two objects that differ in one member at most.
+pub(crate) fn compare_member<'v>(
+    kind: Type<'v>,
+    name: &'v str,
+    old: Option<&'v Value<'v>>,
+    new: Option<&'v Value<'v>>,
+) -> Comparison<'v> {
+    let mut comparison = Comparison::default();
+    let member_kind = kind.member(name).0.unwrap_or(Type::Deduced);
+    let (change, below) = compare_nodes(member_kind, old, new);
+    let element = PathElement::Field(Cow::Borrowed(name));
+    record(element, change, below, &mut comparison);
+    comparison
+}
+
 fn compare_nodes<'v>(
     kind: Type<'v>,
     old: Option<&'v Value<'v>>,

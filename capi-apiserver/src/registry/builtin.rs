@@ -271,6 +271,7 @@ fn resource(row: &Row, store: &dyn Store) -> Resource {
         group: group.to_owned(),
         behaviour: row.behaviour,
         generation: row.generation,
+        since: 0,
         unconditional_update: row.unconditional_update,
     }
 }

@@ -145,6 +145,7 @@ pub(crate) fn resource(
         group,
         behaviour: Behaviour::Custom,
         generation: true,
+        since: store.version(),
         unconditional_update: false,
     })
 }

@@ -6,7 +6,11 @@ pub(crate) mod custom;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{schema::Schema, storage::Collection, table::Columns};
+use crate::{
+    schema::Schema,
+    storage::{Collection, Version},
+    table::Columns,
+};
 
 /// The names of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -78,6 +82,9 @@ pub(crate) struct Resource {
     pub(crate) behaviour: Behaviour,
     /// Whether `metadata.generation` counts changes of what is desired.
     pub(crate) generation: bool,
+    /// The version of the store when the definition was read: what was written later was judged
+    /// by it.
+    pub(crate) since: Version,
     /// Whether a PUT without resourceVersion is understood.
     pub(crate) unconditional_update: bool,
 }

@@ -9,6 +9,7 @@ mod default;
 mod error;
 mod format;
 mod list;
+mod part;
 mod path;
 mod prune;
 mod read;
@@ -133,6 +134,8 @@ pub struct Schema {
 pub(crate) struct Within {
     pub(crate) defaults: bool,
     pub(crate) rules: bool,
+    /// Rules that compare with what was before.
+    pub(crate) transitions: bool,
     pub(crate) unique_lists: bool,
     pub(crate) embedded: bool,
 }

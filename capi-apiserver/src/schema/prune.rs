@@ -19,7 +19,7 @@ impl Schema {
         unknown
     }
 
-    fn prune_at(
+    pub(super) fn prune_at(
         &self,
         value: &mut Value<'_>,
         root: bool,
@@ -70,7 +70,7 @@ impl Schema {
         }
     }
 
-    fn prune_nulls(&self, value: &mut Value<'_>, root: bool) {
+    pub(super) fn prune_nulls(&self, value: &mut Value<'_>, root: bool) {
         match value {
             Value::Object(object) => object.retain(|name, member| {
                 if root && TYPE_AND_METADATA.contains(&name) {

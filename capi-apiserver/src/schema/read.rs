@@ -191,12 +191,8 @@ impl Schema {
     fn sum_up(&mut self) {
         let mut within = super::Within {
             defaults: false,
-            rules: !self.rules.is_empty()
-                || self
-                    .checks
-                    .iter()
-                    .flat_map(|checks| &checks.all_of)
-                    .any(|nested| !nested.rules.is_empty()),
+            rules: self.own_rules().next().is_some(),
+            transitions: self.own_rules().any(Rule::is_transition),
             unique_lists: matches!(self.list_type, Some(ListType::Set | ListType::Map(_))),
             embedded: self.embedded_resource,
         };
@@ -209,6 +205,7 @@ impl Schema {
         for schema in below {
             within.defaults |= schema.within.defaults || schema.default.is_some();
             within.rules |= schema.within.rules;
+            within.transitions |= schema.within.transitions;
             within.unique_lists |= schema.within.unique_lists;
             within.embedded |= schema.within.embedded;
         }

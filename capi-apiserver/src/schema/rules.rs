@@ -58,6 +58,11 @@ impl Rule {
             .map(|error| ("messageExpression", error.to_string()))
     }
 
+    /// Whether the rule compares with what was before.
+    pub(crate) const fn is_transition(&self) -> bool {
+        self.uses_old_self
+    }
+
     fn words(&self) -> &str {
         self.source
             .message
@@ -114,6 +119,8 @@ struct Before<'v, 'a> {
     old: Option<&'v Value<'a>>,
     /// Whether the nearest part that can be compared with the old object is as before.
     unchanged: bool,
+    /// Whether the old object passed these very rules, so that what is as before passes again.
+    passed: bool,
 }
 
 impl Schema {
@@ -123,18 +130,56 @@ impl Schema {
         self.within.rules
     }
 
+    /// The rules of this very place.
+    pub(super) fn own_rules(&self) -> impl Iterator<Item = &Rule> {
+        let nested = self.checks.iter().flat_map(|checks| &checks.all_of);
+        self.rules
+            .iter()
+            .chain(nested.flat_map(|schema| &schema.rules))
+    }
+
     /// Runs the rules on a resource that is valid otherwise, on an update with the object before.
     /// What rules that do not look at `oldSelf` say about an unchanged part is left out.
     #[must_use]
     pub fn check_rules(&self, resource: &Value<'_>, old: Option<&Value<'_>>) -> Vec<FieldError> {
+        self.check_rules_from(resource, old, false)
+    }
+
+    /// Runs the rules like [`check_rules`](Self::check_rules) on a change of an object that
+    /// `passed` them before or not: what passed and is as it was is not asked again.
+    #[must_use]
+    pub fn check_rules_from(
+        &self,
+        resource: &Value<'_>,
+        old: Option<&Value<'_>>,
+        passed: bool,
+    ) -> Vec<FieldError> {
         let mut errors = Vec::new();
         if self.within.rules {
             let before = Before {
                 old,
                 unchanged: old == Some(resource),
+                passed,
             };
             self.run(&Path::ROOT, resource, before, true, &mut errors);
         }
+        errors
+    }
+
+    /// Runs the rules of a member of a resource, given what it was before.
+    pub(super) fn check_member_rules(
+        &self,
+        path: &Path<'_>,
+        member: &Value<'_>,
+        old: Option<&Value<'_>>,
+    ) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let before = Before {
+            old,
+            unchanged: old == Some(member),
+            passed: true,
+        };
+        self.run(path, member, before, self.embedded_resource, &mut errors);
         errors
     }
 
@@ -146,7 +191,13 @@ impl Schema {
         resource: bool,
         errors: &mut Vec<FieldError>,
     ) {
-        if !self.within.rules || value.is_null() {
+        let passes = before.passed && before.unchanged;
+        let asks = if passes {
+            self.within.transitions
+        } else {
+            self.within.rules
+        };
+        if !asks || value.is_null() {
             return;
         }
         self.run_here(path, value, before, resource, &self.rules, errors);
@@ -206,7 +257,9 @@ impl Schema {
         rules: &[Rule],
         errors: &mut Vec<FieldError>,
     ) {
-        if rules.is_empty() {
+        let passes = before.passed && before.unchanged;
+        let asked = |rule: &&Rule| !passes || rule.uses_old_self;
+        if !rules.iter().any(|rule| asked(&rule)) {
             return;
         }
         let kind = Value::from(self.kind.map_or("", Kind::as_str));
@@ -217,7 +270,7 @@ impl Schema {
         } else {
             None
         };
-        for rule in rules {
+        for rule in rules.iter().filter(asked) {
             let program = match &rule.program {
                 Ok(program) => program,
                 Err(problem) => {
@@ -302,10 +355,12 @@ fn descend<'v, 'a>(
         Some(old) => Before {
             old: Some(old),
             unchanged: old == value,
+            passed: before.passed,
         },
         None => Before {
             old: None,
             unchanged: before.unchanged && before.old.is_none(),
+            passed: before.passed,
         },
     }
 }

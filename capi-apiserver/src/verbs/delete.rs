@@ -227,12 +227,7 @@ fn one(
             stored.version
         ));
     }
-    if !call
-        .server
-        .hooks
-        .admission(&call.resource.qualified())
-        .is_empty()
-    {
+    if shape::hooks(call).next().is_some() {
         let shown = shape::to_version(call, &stored.bytes)?;
         let shown = json::parse(&shown)
             .map_err(|error| Status::internal(error.to_string()))?

@@ -49,7 +49,7 @@ impl Versions for Kinds<'_> {
 const STATUS: &[&[&str]] = &[&["status"]];
 const ALL_BUT_STATUS: &[&[&str]] = &[&["spec"], &["metadata"]];
 
-fn with_write<T>(call: &Call<'_>, run: impl FnOnce(&Write<'_>) -> T) -> T {
+pub(super) fn with_write<T>(call: &Call<'_>, run: impl FnOnce(&Write<'_>) -> T) -> T {
     let version = call.version();
     let manager = call.manager();
     // The real server records no time for the scale subresource.

@@ -10,6 +10,7 @@ pub(crate) mod patch;
 pub(crate) mod read;
 pub(crate) mod scale;
 pub(crate) mod shape;
+pub(crate) mod status;
 pub(crate) mod subresource;
 pub(crate) mod update;
 pub(crate) mod watch;

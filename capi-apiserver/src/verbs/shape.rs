@@ -290,16 +290,21 @@ fn admission<'a>(
         user: &call.request.user,
         dry_run: call.options.dry_run,
         old,
+        warnings: call.warnings,
     }
 }
 
-fn hooks<'c>(call: &Call<'c>) -> &'c [Arc<dyn Admission>] {
+/// The hooks that are asked about the request.
+pub(crate) fn hooks<'c>(call: &Call<'c>) -> impl Iterator<Item = &'c Arc<dyn Admission>> {
     let hooks = &call.server.hooks;
-    if hooks.admission.is_empty() {
+    let hooks = if hooks.admission.is_empty() {
         &[]
     } else {
         hooks.admission(&call.resource.qualified())
-    }
+    };
+    hooks
+        .iter()
+        .filter(|hook| hook.concerns(&call.path.subresource))
 }
 
 /// Asks the registered hooks to change the object.
@@ -337,15 +342,17 @@ pub(crate) fn validate(
     object: &Value<'_>,
     old: Option<&Value<'_>>,
 ) -> Result<(), Status> {
-    validate_with(call, object, old, Vec::new())
+    validate_with(call, object, old, Vec::new(), false)
 }
 
-/// Validates like [`validate`], and has something to say already.
+/// Validates like [`validate`], and has something to say already; `judged` when the old object was
+/// written under the definition of today.
 pub(crate) fn validate_with(
     call: &Call<'_>,
     object: &Value<'_>,
     old: Option<&Value<'_>>,
     mut causes: Vec<Cause>,
+    judged: bool,
 ) -> Result<(), Status> {
     causes.extend(super::metadata::validate(call, object, old));
     let schema = &call.version().schema;
@@ -363,7 +370,12 @@ pub(crate) fn validate_with(
             .iter()
             .any(|cause| BLOCKING.contains(&cause.reason.as_str()));
         if !blocked {
-            causes.extend(schema.check_rules(object, old).into_iter().map(cause));
+            causes.extend(
+                schema
+                    .check_rules_from(object, old, judged)
+                    .into_iter()
+                    .map(cause),
+            );
         } else if schema.has_rules() {
             causes.push(Cause::new("FieldValueInvalid", "<nil>", UNCHECKED));
         }

@@ -10,7 +10,7 @@ use crate::{
     status::Status,
 };
 
-use super::{patch, read, update};
+use super::{patch, read, status, update};
 
 pub(crate) fn answer(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Status> {
     if call.path.name.is_empty() {
@@ -39,7 +39,10 @@ fn main(server: &Arc<Server>, call: &Call<'_>) -> Result<Reply, Status> {
     match call.request.method.as_str() {
         "GET" | "HEAD" => read::get(call),
         "PUT" => server.write(|| update::put(call)),
-        "PATCH" => server.write(|| patch::patch(call)),
+        "PATCH" => server.write(|| match status::merge(call)? {
+            Some(reply) => Ok(reply),
+            None => patch::patch(call),
+        }),
         _ => Err(Status::method_not_allowed()),
     }
 }

@@ -82,7 +82,8 @@ pub(crate) fn change<'v>(
     builtin::prepare_update(call, &mut new, old);
     shape::mutate(call, Operation::Update, &mut new, Some(old))?;
     count_generation(call, old, &mut new);
-    shape::validate_with(call, &new, Some(old), fixed)?;
+    let judged = stored.version > call.resource.since;
+    shape::validate_with(call, &new, Some(old), fixed, judged)?;
     shape::admit(call, Operation::Update, &new, Some(old))?;
     let mut warnings = warnings;
     warnings.extend(metadata::finalizer_warnings(call, &new, Some(old)));

@@ -6,4 +6,5 @@ mod fixture;
 mod https;
 mod lists_and_watches;
 mod living_path;
+mod status_patches;
 mod surface;

@@ -80,10 +80,11 @@ impl Hook {
 }
 
 impl capi_apiserver::Admission for Hook {
+    fn concerns(&self, subresource: &str) -> bool {
+        subresource.is_empty()
+    }
+
     fn mutate(&self, request: &AdmissionRequest<'_>, object: &mut Value<'_>) -> Result<(), Status> {
-        if !request.subresource.is_empty() {
-            return Ok(());
-        }
         let before = self.read(object)?;
         let old = request.old.map(|old| self.read(old)).transpose()?;
         let mut after = before.clone();
@@ -100,13 +101,15 @@ impl capi_apiserver::Admission for Hook {
     }
 
     fn validate(&self, request: &AdmissionRequest<'_>, object: &Value<'_>) -> Result<(), Status> {
-        let deletes = request.operation == capi_apiserver::Operation::Delete;
-        if !request.subresource.is_empty() || deletes {
+        if request.operation == capi_apiserver::Operation::Delete {
             return Ok(());
         }
         let object = self.read(object)?;
         let old = request.old.map(|old| self.read(old)).transpose()?;
         let verdict = self.admission.validate_object(&object, old.as_ref());
+        for warning in verdict.warnings {
+            request.warn(warning);
+        }
         if verdict.errors.is_empty() {
             return Ok(());
         }

@@ -1,0 +1,237 @@
+//! `metadata.managedFields` kept as bytes: a write that changes one member of an object touches the
+//! entry of its manager and those that own something below that member; the others are copied.
+
+use std::{borrow::Cow, ops::Range};
+
+use super::{
+    Write,
+    managed::{Entry, MAX_UPDATERS, Manager, Operation},
+    set::FieldSet,
+    take,
+    typed::{self, Comparison, Type},
+};
+use crate::{
+    json::{Value, parse, write_string},
+    peek,
+};
+
+/// One entry, of which only the head has been read.
+struct Raw<'a> {
+    text: &'a [u8],
+    name: &'a str,
+    operation: Operation,
+    api_version: &'a str,
+    subresource: &'a str,
+    time: Option<Range<usize>>,
+    fields: &'a [u8],
+}
+
+/// An entry as it is to be stored.
+struct Kept<'a> {
+    entry: Raw<'a>,
+    time: Option<&'a str>,
+    text: Cow<'a, [u8]>,
+}
+
+impl<'a> Kept<'a> {
+    /// Upstream's order of managers.
+    fn order(&self) -> (Operation, Option<&'a str>, &'a str, &'a str, &'a str) {
+        let entry = &self.entry;
+        let (name, version) = (entry.name, entry.api_version);
+        (entry.operation, self.time, name, version, entry.subresource)
+    }
+}
+
+impl<'a> Raw<'a> {
+    fn read(text: &'a [u8]) -> Option<Self> {
+        let mut entry = Self {
+            text,
+            name: "",
+            operation: Operation::Update,
+            api_version: "",
+            subresource: "",
+            time: None,
+            fields: b"{}",
+        };
+        let mut operation = None;
+        for (name, place) in peek::members(text) {
+            let value = &text[place.clone()];
+            match name {
+                b"manager" => entry.name = peek::plain_string(value)?,
+                b"apiVersion" => entry.api_version = peek::plain_string(value)?,
+                b"subresource" => entry.subresource = peek::plain_string(value)?,
+                b"time" => entry.time = Some(place),
+                b"fieldsV1" => entry.fields = value,
+                b"operation" => {
+                    operation = match value {
+                        br#""Apply""# => Some(Operation::Apply),
+                        br#""Update""# => Some(Operation::Update),
+                        _ => None,
+                    }
+                }
+                b"fieldsType" if value == br#""FieldsV1""# => {}
+                _ => return None,
+            }
+        }
+        entry.operation = operation?;
+        Some(entry)
+    }
+
+    fn owns(&self, element: &str) -> bool {
+        peek::member(self.fields, element).is_some()
+    }
+
+    fn time(&self) -> Option<&'a str> {
+        self.time
+            .clone()
+            .and_then(|time| peek::plain_string(&self.text[time]))
+    }
+
+    /// The entry without what changed, and with what its manager now owns. `None` inside when
+    /// nothing is left; outside when it cannot be read.
+    fn changed(
+        &self,
+        comparison: &Comparison<'_>,
+        own: Option<(&FieldSet<'_>, &str)>,
+    ) -> Option<Option<Vec<u8>>> {
+        let value = parse(self.text).ok()?.value;
+        let mut entry = Entry::read(&value)?;
+        take(&mut entry, comparison);
+        if let Some((own, now)) = own {
+            let rest = std::mem::take(&mut entry.fields);
+            return Some(Some(encoded(
+                entry.manager,
+                Some(now),
+                own.clone().union(rest),
+            )));
+        }
+        let Entry {
+            manager,
+            time,
+            fields,
+        } = entry;
+        Some((!fields.is_empty()).then(|| encoded(manager, time.as_deref(), fields)))
+    }
+
+    /// The entry at another time.
+    fn timed(&self, now: &str) -> Option<Vec<u8>> {
+        let place = self.time.clone()?;
+        let mut text = Vec::with_capacity(self.text.len());
+        text.extend_from_slice(&self.text[..place.start]);
+        write_string(now, &mut text);
+        text.extend_from_slice(&self.text[place.end..]);
+        Some(text)
+    }
+}
+
+fn encoded(manager: Manager, time: Option<&str>, fields: FieldSet<'_>) -> Vec<u8> {
+    let entry = Entry {
+        manager,
+        time: time.map(str::to_owned),
+        fields,
+    };
+    entry.to_value().to_vec()
+}
+
+/// Whether an encoded set holds all of `fields`. A set in another order than ours is taken not to,
+/// and is then read.
+fn holds(set: &[u8], fields: &FieldSet<'_>) -> bool {
+    let mut members = peek::members(set);
+    let mut name = Vec::new();
+    fields.nodes().iter().all(|node| {
+        name.clear();
+        write_string(&node.element.text(), &mut name);
+        let wanted = &name[1..name.len() - 1];
+        let Some((_, place)) = members.find(|(known, _)| *known == wanted) else {
+            return false;
+        };
+        let below = &set[place];
+        let is_member = || below == b"{}" || peek::member(below, ".").is_some();
+        (!node.member || is_member())
+            && (node.children.nodes().is_empty() || holds(below, &node.children))
+    })
+}
+
+/// What becomes of encoded managers by a write that changed the member `name` of an object and
+/// nothing else: the same as [`super::update`] makes of them.
+///
+/// `None` when that takes more than looking at this member: other versions, too many managers, or
+/// managers that are not as the server writes them.
+pub(crate) fn update_member(
+    managers: &[u8],
+    name: &'static str,
+    old: Option<&Value<'_>>,
+    new: &Value<'_>,
+    write: &Write<'_>,
+) -> Option<Vec<u8>> {
+    let comparison = typed::compare_member(Type::Resource(write.schema), name, old, Some(new));
+    let own = comparison.modified.clone().union(comparison.added.clone());
+    let element = format!("f:{name}");
+    let mut kept = Vec::new();
+    let mut mine = false;
+    for text in peek::items(managers) {
+        let entry = Raw::read(text)?;
+        if entry.api_version != write.api_version {
+            return None;
+        }
+        let is_mine = entry.name == write.manager
+            && entry.operation == Operation::Update
+            && entry.subresource == write.subresource
+            && !own.is_empty();
+        mine |= is_mine;
+        let (time, text) = if is_mine {
+            let text = if comparison.removed.is_empty() && holds(entry.fields, &own) {
+                entry.timed(write.now)?
+            } else {
+                entry.changed(&comparison, Some((&own, write.now)))??
+            };
+            (Some(write.now), Cow::Owned(text))
+        } else if entry.owns(&element) {
+            let Some(text) = entry.changed(&comparison, None)? else {
+                continue;
+            };
+            (entry.time(), Cow::Owned(text))
+        } else {
+            (entry.time(), Cow::Borrowed(entry.text))
+        };
+        kept.push(Kept { entry, time, text });
+    }
+    if kept.is_empty() {
+        return None;
+    }
+    if !mine && !own.is_empty() {
+        let manager = Manager {
+            name: write.manager.to_owned(),
+            operation: Operation::Update,
+            api_version: write.api_version.to_owned(),
+            subresource: write.subresource.to_owned(),
+        };
+        kept.push(Kept {
+            entry: Raw {
+                text: &[],
+                name: write.manager,
+                operation: Operation::Update,
+                api_version: write.api_version,
+                subresource: write.subresource,
+                time: None,
+                fields: &[],
+            },
+            time: Some(write.now),
+            text: Cow::Owned(encoded(manager, Some(write.now), own)),
+        });
+    }
+    let updaters = kept
+        .iter()
+        .filter(|kept| kept.entry.operation == Operation::Update);
+    if updaters.count() > MAX_UPDATERS {
+        return None;
+    }
+    kept.sort_by(|left, right| left.order().cmp(&right.order()));
+    let mut out = Vec::with_capacity(managers.len() + 64);
+    for (index, kept) in kept.iter().enumerate() {
+        out.push(if index == 0 { b'[' } else { b',' });
+        out.extend_from_slice(&kept.text);
+    }
+    out.push(b']');
+    Some(out)
+}
