@@ -152,13 +152,17 @@ pub trait ControlPlane: Send + Sync + 'static {
         first: bool,
     ) -> Result<BootstrapObject, ProviderError>;
 
-    /// Whether a machine's bootstrap object still is what the control plane asks for. The
-    /// default says that spec equal to either answer of [`bootstrap_object`](Self::bootstrap_object)
-    /// is current.
+    /// Whether a machine's bootstrap object still is what the control plane asks for.
+    ///
+    /// The default asks whether its spec holds everything of either answer of
+    /// [`bootstrap_object`](Self::bootstrap_object). What it holds beside that, because the API
+    /// server defaulted it or somebody set it, is no reason to replace a machine: the next one
+    /// would get it too, for ever. A provider whose control plane can ask for less than before
+    /// compares the fields that it knows.
     fn bootstrap_current(&self, control_plane: &Self::ControlPlane, bootstrap: &Value) -> bool {
         [true, false].into_iter().any(|first| {
             self.bootstrap_object(control_plane, first)
-                .is_ok_and(|wanted| bootstrap.get("spec") == Some(&wanted.spec))
+                .is_ok_and(|wanted| holds(&bootstrap["spec"], &wanted.spec))
         })
     }
 
@@ -226,4 +230,40 @@ pub trait ControlPlane: Send + Sync + 'static {
         cx: &ControlPlaneContext<Self::ControlPlane>,
         current: Option<&SecretString>,
     ) -> Result<Progress<Option<SecretString>>, ProviderError>;
+}
+
+/// Whether a document holds everything that another one asks for. Lists are taken whole.
+fn holds(found: &Value, wanted: &Value) -> bool {
+    match (found, wanted) {
+        (Value::Object(found), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| {
+            let found = found.get(key).unwrap_or(&Value::Null);
+            holds(found, wanted)
+        }),
+        // An absent object holds an empty one.
+        (Value::Null, Value::Object(wanted)) => wanted.values().all(Value::is_null),
+        (found, wanted) => found == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_bootstrap_object_may_hold_more_than_is_asked_for_but_nothing_else() {
+        let wanted = json!({ "a": { "b": 1 }, "list": [1, 2] });
+        assert!(holds(&wanted, &wanted));
+        assert!(holds(
+            &json!({ "a": { "b": 1, "zzz": 1 }, "list": [1, 2], "zzz": 1 }),
+            &wanted
+        ));
+        assert!(!holds(&json!({ "a": { "b": 2 }, "list": [1, 2] }), &wanted));
+        assert!(!holds(
+            &json!({ "a": { "b": 1 }, "list": [1, 2, 3] }),
+            &wanted
+        ));
+        assert!(!holds(&json!({ "list": [1, 2] }), &wanted));
+        assert!(holds(&Value::Null, &json!({})));
+    }
 }

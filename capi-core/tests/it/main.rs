@@ -11,6 +11,7 @@ mod lifecycle;
 mod sets;
 mod simulation;
 mod support;
+mod unknown_fields;
 mod watches;
 mod wire;
 mod workers;
