@@ -86,10 +86,12 @@ pub fn in_cluster_ipam() -> Vec<Arc<dyn Controller>> {
     let pools = Arc::new(InClusterIpam::<InClusterIPPool>::default());
     let global_pools = Arc::new(InClusterIpam::<GlobalInClusterIPPool>::default());
     let (kind, global_kind) = (InClusterIPPool::KIND, GlobalInClusterIPPool::KIND);
+    let book = host::AddressBook::default();
+    let global_claims = host::ClaimHost::new(Arc::clone(&global_pools), global_kind, book.clone());
     vec![
-        Arc::new(host::ClaimHost::new(Arc::clone(&pools), kind)),
-        Arc::new(host::PoolHost::new(pools, kind)),
-        Arc::new(host::ClaimHost::new(Arc::clone(&global_pools), global_kind)),
-        Arc::new(host::PoolHost::new(global_pools, global_kind)),
+        Arc::new(host::ClaimHost::new(Arc::clone(&pools), kind, book.clone())),
+        Arc::new(host::PoolHost::new(pools, kind, book.clone())),
+        Arc::new(global_claims),
+        Arc::new(host::PoolHost::new(global_pools, global_kind, book)),
     ]
 }

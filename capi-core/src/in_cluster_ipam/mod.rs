@@ -6,5 +6,5 @@ mod provider;
 mod range_set;
 
 pub use pool::{AddressPool, PoolError};
-pub use provider::{InClusterIpam, InClusterPool};
+pub use provider::{InClusterIpam, InClusterPool, REQUESTED_ADDRESS, RESERVATIONS};
 pub use range_set::{AddressRange, RangeSet, RangeSyntaxError};

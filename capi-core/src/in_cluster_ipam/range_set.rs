@@ -211,6 +211,22 @@ impl RangeSet {
         self.ranges().next().map(AddressRange::first)
     }
 
+    /// Whether an address is in both: costs the ranges of the smaller set.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (few, many) = if self.v4.len() + self.v6.len() <= other.v4.len() + other.v6.len() {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        few.ranges().any(|range| {
+            many.family(range.v4)
+                .range(..=range.last)
+                .next_back()
+                .is_some_and(|(_, end)| *end >= range.first)
+        })
+    }
+
     /// The lowest address of this set that is not in another: costs the ranges of both that lie
     /// below it.
     #[must_use]
@@ -347,6 +363,22 @@ mod tests {
         );
         assert_eq!(set(&["::/0"]).len(), u128::MAX);
         assert_eq!(set(&["::/0", "0.0.0.0/0"]).len(), u128::MAX);
+    }
+
+    #[test]
+    fn sets_overlap_when_an_address_is_in_both() {
+        for (left, right, overlap) in [
+            (&["10.0.0.0/24"][..], &["10.0.0.255"][..], true),
+            (&["10.0.0.0/24"], &["10.0.1.0/24"], false),
+            (&["10.0.0.1", "10.0.0.9"], &["10.0.0.2-10.0.0.8"], false),
+            (&["10.0.0.1", "10.0.0.9"], &["10.0.0.2-10.0.0.9"], true),
+            (&["::/0"], &["0.0.0.0/0"], false),
+            (&[], &["::/0"], false),
+        ] {
+            let (left, right) = (set(left), set(right));
+            assert_eq!(left.overlaps(&right), overlap, "{left:?} {right:?}");
+            assert_eq!(right.overlaps(&left), overlap, "{right:?} {left:?}");
+        }
     }
 
     #[test]

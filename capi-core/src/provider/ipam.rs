@@ -120,6 +120,13 @@ pub trait Ipam: Send + Sync + 'static {
         cx: &ClaimContext<Self::Pool>,
     ) -> Result<Progress<Allocation>, ProviderError>;
 
+    /// The addresses that the pool may give, so that pools that overlap are known: a warning Event tells of them, and
+    /// what is in use of one is not given of the other. Empty: not known.
+    fn ranges(&self, pool: &Self::Pool) -> RangeSet {
+        let _ = pool;
+        RangeSet::default()
+    }
+
     /// How long an address of the pool rests after it was given back, before another claim gets it.
     fn rest(&self, pool: &Self::Pool) -> Duration {
         let _ = pool;

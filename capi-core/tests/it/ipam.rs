@@ -141,3 +141,142 @@ async fn a_claim_goes_at_once_and_its_address_rests_as_long_as_the_pool_says() {
     let waited = plane.clock.now().duration_since(deleted).as_secs();
     assert!((59..65).contains(&waited), "the address rested {waited} s");
 }
+
+/// A pool of a name of its own, and what it may say beside its addresses.
+fn named(kind: &str, name: &str, addresses: &str, annotations: &Value) -> Value {
+    let mut pool = pool(kind, addresses);
+    pool["metadata"]["name"] = json!(name);
+    pool["metadata"]["annotations"] = annotations.clone();
+    pool
+}
+
+fn claim_on(name: &str, kind: &str, pool: &str, annotations: &Value) -> Value {
+    let mut claim = claim(name, kind);
+    claim["spec"]["poolRef"]["name"] = json!(pool);
+    claim["metadata"]["annotations"] = annotations.clone();
+    claim
+}
+
+fn message(claim: Option<&Value>) -> String {
+    let message = claim.and_then(|claim| claim["status"]["conditions"][0]["message"].as_str());
+    message.unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn pools_that_overlap_are_warned_of_and_give_no_address_twice() {
+    let plane = Plane::new(Settings::default());
+    let _running = plane.run(controllers::in_cluster_ipam());
+    let none = json!({});
+    let kinds = [
+        "InClusterIPPool",
+        "GlobalInClusterIPPool",
+        "InClusterIPPool",
+    ];
+    let pools = ["one", "two", "three"];
+    for (kind, name) in kinds.iter().zip(pools) {
+        plane
+            .apply(&named(kind, name, "10.0.0.10-10.0.0.39", &none))
+            .await;
+    }
+    let mut given = BTreeSet::new();
+    for number in 0..30 {
+        let (kind, pool) = (kinds[number % 3], pools[number % 3]);
+        let name = format!("claim-{number}");
+        plane.apply(&claim_on(&name, kind, pool, &none)).await;
+    }
+    for number in 0..30 {
+        let address = address(&plane, &format!("claim-{number}")).await;
+        assert!(given.insert(address.clone()), "{address} was given twice");
+    }
+    plane
+        .apply(&claim_on("late", kinds[0], pools[0], &none))
+        .await;
+    let late = format!("{IPAM}/ipaddressclaims/late");
+    plane
+        .until(&late, |claim| message(claim).contains("in use"))
+        .await;
+    // What another pool gave up is what it waited for, too.
+    plane
+        .delete(&format!("{IPAM}/ipaddressclaims/claim-1"))
+        .await;
+    assert!(given.contains(&address(&plane, "late").await));
+    let events = plane.get("/api/v1/namespaces/default/events").await;
+    let events = events.expect("a list")["items"].clone();
+    let warned = events
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|event| event["reason"] == "OverlappingPools" && event["type"] == "Warning");
+    assert!(warned.count() >= 2, "{events:#}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_asked_for_or_reserved_goes_to_that_claim_and_no_other() {
+    let plane = Plane::new(Settings::default());
+    let _running = plane.run(controllers::in_cluster_ipam());
+    let kind = "InClusterIPPool";
+    let reserved = json!({ "ipam.capi.rs/reservations":
+        json!({ "kept": "10.0.0.10", "default/other": "10.0.0.12" }).to_string() });
+    plane
+        .apply(&named(kind, "pool", "10.0.0.10-10.0.0.14", &reserved))
+        .await;
+    let asks = |address: &str| json!({ "ipam.capi.rs/requested-address": address });
+    let rows = [
+        ("plain", json!({}), "10.0.0.11"),
+        ("asks", asks("10.0.0.14"), "10.0.0.14"),
+        ("second", json!({}), "10.0.0.13"),
+        ("other", json!({}), "10.0.0.12"),
+        ("kept", json!({}), "10.0.0.10"),
+    ];
+    for (name, annotations, expected) in &rows {
+        plane
+            .apply(&claim_on(name, kind, "pool", annotations))
+            .await;
+        assert_eq!(address(&plane, name).await, *expected, "{name}");
+    }
+    let refused = [
+        ("taken", "10.0.0.14", "default/asks has it"),
+        ("outside", "10.0.0.99", "is not one of the pool"),
+        ("nonsense", "10.0.0", "is no IP address"),
+    ];
+    for (name, wanted, words) in refused {
+        plane
+            .apply(&claim_on(name, kind, "pool", &asks(wanted)))
+            .await;
+        let path = format!("{IPAM}/ipaddressclaims/{name}");
+        let seen = plane
+            .until(&path, |claim| message(claim).contains(words))
+            .await
+            .expect("a claim");
+        assert_eq!(condition(&seen, "Ready").as_deref(), Some("False"));
+        assert_eq!(
+            seen["status"]["conditions"][0]["reason"],
+            "AllocationFailed"
+        );
+    }
+    plane.delete(&format!("{IPAM}/ipaddressclaims/asks")).await;
+    assert_eq!(address(&plane, "taken").await, "10.0.0.14");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_pool_gives_nothing_and_takes_nothing_back() {
+    let plane = Plane::new(Settings::default());
+    let running = plane.run(controllers::in_cluster_ipam());
+    let kind = "InClusterIPPool";
+    let paused = json!({ "cluster.x-k8s.io/paused": "" });
+    let pool = |annotations: &Value| named(kind, "pool", "10.0.0.10-10.0.0.14", annotations);
+    plane.apply(&pool(&json!({}))).await;
+    plane.apply(&claim("before", kind)).await;
+    address(&plane, "before").await;
+    plane.apply(&pool(&paused)).await;
+    let path = |name: &str| format!("{IPAM}/ipaddressclaims/{name}");
+    plane.apply(&claim("meanwhile", kind)).await;
+    plane.delete(&path("before")).await;
+    let writes = running.runtime.metrics().writes();
+    plane.clock.sleep(Duration::from_secs(60)).await;
+    assert_eq!(running.runtime.metrics().writes(), writes);
+    assert!(plane.get(&path("before")).await.is_some());
+    plane.apply(&pool(&json!({}))).await;
+    plane.until(&path("before"), |claim| claim.is_none()).await;
+    address(&plane, "meanwhile").await;
+}

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use kube_core::Resource as _;
 use serde_json::json;
 
 use super::{
-    pools::Pools,
+    pools::{AddressBook, Pools},
     ports::{SlotTable, context},
     subject::{CORE, Subject},
 };
@@ -33,12 +34,12 @@ pub struct ClaimHost<P: Ipam> {
 }
 
 impl<P: Ipam> ClaimHost<P> {
-    /// Hosts the claims of a provider on its kind of pool.
-    pub fn new(provider: Arc<P>, pool_kind: KindInfo) -> Self {
+    /// Hosts the claims of a provider on its kind of pool. All hosts of a manager share the book.
+    pub fn new(provider: Arc<P>, pool_kind: KindInfo, book: AddressBook) -> Self {
         let pool_kind = ResourceType::from(pool_kind);
         Self {
             provider,
-            pools: Pools::new(pool_kind.clone()),
+            pools: Pools::new(pool_kind.clone(), book),
             name: format!("ipaddressclaim-{}", pool_kind.kind().to_ascii_lowercase()),
             pool_kind,
         }
@@ -137,7 +138,8 @@ impl<P: Ipam> ClaimHost<P> {
         let typed = pool.decode::<P::Pool>()?;
         let _turn = self.pools.turn(pool.key()).await;
         let now = subject.runtime.clock().now();
-        let (taken, free_at) = self.pools.taken(pool.key(), now);
+        let ranges = self.provider.ranges(&typed);
+        let (taken, free_at) = self.pools.taken(pool.key(), &ranges, now);
         let cx = self.context(subject, cluster, typed, taken);
         let allocation = match (self.provider.allocate(&cx).await?, free_at) {
             (Progress::Ready(allocation), _) => allocation,
@@ -148,13 +150,10 @@ impl<P: Ipam> ClaimHost<P> {
             }
         };
         let holder = subject.key().to_string();
-        if !self.pools.take(pool.key(), allocation.address, &holder) {
+        if let Err(other) = self.pools.take(pool.key(), allocation.address, &holder) {
             return Err(ProviderError::transient(
                 "AllocationFailed",
-                format!(
-                    "address {} was given to another claim meanwhile",
-                    allocation.address
-                ),
+                format!("address {} is that of claim {other}", allocation.address),
             )
             .into());
         }
@@ -356,18 +355,16 @@ impl<P: Ipam> Controller for ClaimHost<P> {
                     let object = change.object();
                     let mut keys = vec![object.key().clone()];
                     // An address that became free may be what another claim waits for.
-                    if change.new.is_none()
-                        && let Ok(address) = object.decode::<IPAddress>()
-                        && let Some(pool) =
-                            of_address.key(&object.key().namespace, &address.spec.pool_ref)
-                    {
-                        let waiting = claims_of(runtime, &of_address, &pool);
-                        keys.extend(
-                            waiting
-                                .into_iter()
-                                .filter(|(_, has)| !has)
-                                .map(|(key, _)| key),
-                        );
+                    if change.new.is_none() {
+                        for pool in of_address.that_give(object) {
+                            let waiting = claims_of(runtime, &of_address, &pool);
+                            keys.extend(
+                                waiting
+                                    .into_iter()
+                                    .filter(|(_, has)| !has)
+                                    .map(|(key, _)| key),
+                            );
+                        }
                     }
                     keys
                 },
@@ -442,6 +439,12 @@ impl<P: Ipam> Controller for ClaimHost<P> {
             .synced(&self.pool_kind)
             .await?
             .get(&pool_key);
+        if let Some(pool) = &pool
+            && let Some(present) = &pool.decode::<P::Pool>()?.meta().annotations
+            && present.contains_key(annotations::PAUSED)
+        {
+            return Ok(Outcome::done().blocked_on("the pool, which is paused"));
+        }
         if deleting {
             return self.release(subject, cluster, &pool_key, pool).await;
         }
@@ -493,12 +496,12 @@ pub struct PoolHost<P: Ipam> {
 }
 
 impl<P: Ipam> PoolHost<P> {
-    /// Hosts the pools of a provider.
-    pub fn new(provider: Arc<P>, kind: KindInfo) -> Self {
+    /// Hosts the pools of a provider. All hosts of a manager share the book.
+    pub fn new(provider: Arc<P>, kind: KindInfo, book: AddressBook) -> Self {
         let kind = ResourceType::from(kind);
         Self {
             provider,
-            pools: Pools::new(kind.clone()),
+            pools: Pools::new(kind.clone(), book),
             name: kind.kind().to_ascii_lowercase(),
             kind,
         }
@@ -546,6 +549,7 @@ impl<P: Ipam> Controller for PoolHost<P> {
             ),
             PolicyRule::new(self.kind.group(), [&*format!("{plural}/status")], ["patch"]),
             PolicyRule::new(GROUP, ["ipaddresses"], ["get", "list", "watch"]),
+            PolicyRule::new("", ["events"], ["create"]),
         ]
     }
 
@@ -559,7 +563,28 @@ impl<P: Ipam> Controller for PoolHost<P> {
                 return Ok(Outcome::done().blocked_on(format!("{} addresses in use", used.len())));
             }
             subject.let_go(POOL_FINALIZER).await?;
+            self.pools.forget(key);
             return Ok(Outcome::done());
+        }
+        let ranges = self.provider.ranges(&subject.typed);
+        if let Some(others) = self.pools.overlaps(key, &ranges)
+            && !others.is_empty()
+        {
+            let others = others.into_iter().collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "Addresses of this pool are in others, too: {others}. None is given twice, but those in use of one are missing in the other"
+            );
+            tracing::warn!(pool = %key, "{message}");
+            runtime
+                .writer()
+                .event(
+                    &self.kind,
+                    &subject.object,
+                    true,
+                    "OverlappingPools",
+                    &message,
+                )
+                .await;
         }
         subject
             .write_spec(Some(POOL_FINALIZER), StatusFields::new())

@@ -17,3 +17,4 @@ pub use control_plane::ControlPlaneHost;
 pub use infra_cluster::InfraClusterHost;
 pub use infra_machine::InfraMachineHost;
 pub use ipam::{ClaimHost, PoolHost};
+pub use pools::AddressBook;

@@ -1,7 +1,7 @@
-//! What is in use of each pool of one kind, kept by the events of IPAddresses.
+//! What is in use of each pool, kept by the events of IPAddresses, and which pools overlap.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use crate::{
     api::{ContractVersionedObjectReference, IPAddress},
+    in_cluster_ipam::RangeSet,
     provider::PoolUse,
     runtime::{Change, Object, ObjectKey, ResourceType, Store},
 };
@@ -17,28 +18,56 @@ use crate::{
 /// Who holds an address that rests.
 const RESTING: &str = "(given back, resting)";
 
+/// A pool of whichever kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PoolId {
+    kind: String,
+    key: ObjectKey,
+}
+
+impl PoolId {
+    /// Whether the same address of both would be given twice: two namespaces may be two networks, but a pool without
+    /// a namespace serves all of them.
+    fn shares_network_with(&self, other: &Self) -> bool {
+        let (mine, others) = (&self.key.namespace, &other.key.namespace);
+        mine == others || mine.is_empty() || others.is_empty()
+    }
+}
+
 #[derive(Default)]
 struct State {
     used: Arc<PoolUse>,
+    /// What the pool may give; empty when its provider does not say.
+    ranges: RangeSet,
+    /// The pools that overlap, as far as they were told.
+    told: BTreeSet<String>,
     /// Addresses that were given back, and until when nobody gets them. Not kept over a restart.
     resting: BTreeMap<IpAddr, Timestamp>,
     /// Held from the choice of an address until it is in `used`.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// The pools of all kinds and what is in use of them. The hosts of a manager share one, so that pools that overlap
+/// give no address twice.
+#[derive(Clone, Default)]
+pub struct AddressBook(Arc<Mutex<BTreeMap<PoolId, State>>>);
+
+impl AddressBook {
+    fn states(&self) -> MutexGuard<'_, BTreeMap<PoolId, State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The pools of one kind.
 #[derive(Clone)]
 pub(crate) struct Pools {
     kind: ResourceType,
-    states: Arc<Mutex<BTreeMap<ObjectKey, State>>>,
+    book: AddressBook,
 }
 
 impl Pools {
-    pub(crate) fn new(kind: ResourceType) -> Self {
-        Self {
-            kind,
-            states: Arc::default(),
-        }
+    pub(crate) fn new(kind: ResourceType, book: AddressBook) -> Self {
+        Self { kind, book }
     }
 
     /// Follows the IPAddresses of a store.
@@ -62,6 +91,13 @@ impl Pools {
             ""
         };
         Some(ObjectKey::new(namespace, reference.name.as_str()))
+    }
+
+    fn id(&self, key: &ObjectKey) -> PoolId {
+        PoolId {
+            kind: format!("{}.{}", self.kind.kind(), self.kind.group()),
+            key: key.clone(),
+        }
     }
 
     /// The pool, address and holder of an IPAddress, if its pool is of this kind.
@@ -94,41 +130,108 @@ impl Pools {
     }
 
     fn update<T>(&self, pool: &ObjectKey, change: impl FnOnce(&mut PoolUse) -> T) -> T {
-        let mut states = self.states();
-        let state = states.entry(pool.clone()).or_default();
+        let mut states = self.book.states();
+        let state = states.entry(self.id(pool)).or_default();
         change(Arc::make_mut(&mut state.used))
     }
 
     /// What is in use of a pool.
     pub(crate) fn used(&self, pool: &ObjectKey) -> Arc<PoolUse> {
-        self.states()
-            .get(pool)
+        self.book
+            .states()
+            .get(&self.id(pool))
             .map(|state| Arc::clone(&state.used))
             .unwrap_or_default()
     }
 
-    /// What is in use of a pool, with the addresses that rest; and when the first of these is free.
+    /// The pools of this kind that may give the address of an IPAddress, of whichever pool it is.
+    pub(crate) fn that_give(&self, address: &Object) -> Vec<ObjectKey> {
+        let Ok(typed) = address.decode::<IPAddress>() else {
+            return Vec::new();
+        };
+        let own = self.key(&address.key().namespace, &typed.spec.pool_ref);
+        let bits: Option<IpAddr> = typed.spec.address.parse().ok();
+        let kind = self.id(&ObjectKey::new("", "")).kind;
+        self.book
+            .states()
+            .iter()
+            .filter(|(id, state)| {
+                id.kind == kind
+                    && (own.as_ref() == Some(&id.key)
+                        || bits.is_some_and(|bits| state.ranges.contains(bits)))
+            })
+            .map(|(id, _)| id.key.clone())
+            .collect()
+    }
+
+    /// What is not to be given of a pool: addresses in use, of it and of pools that overlap, and those that rest; and
+    /// when the first of the latter is free.
     pub(crate) fn taken(
         &self,
         pool: &ObjectKey,
+        ranges: &RangeSet,
         now: Timestamp,
     ) -> (Arc<PoolUse>, Option<Timestamp>) {
-        let mut states = self.states();
-        let Some(state) = states.get_mut(pool) else {
-            return Default::default();
-        };
-        state.resting.retain(|_, until| *until > now);
+        let id = self.id(pool);
+        let mut states = self.book.states();
+        let state = states.entry(id.clone()).or_default();
+        state.ranges.clone_from(ranges);
         let mut taken = Arc::clone(&state.used);
-        for address in state.resting.keys() {
-            Arc::make_mut(&mut taken).insert(*address, RESTING);
+        let mut free_at = None;
+        for (other, state) in states.iter_mut() {
+            if !id.shares_network_with(other) {
+                continue;
+            }
+            state.resting.retain(|_, until| *until > now);
+            for (address, until) in &state.resting {
+                if *other == id || ranges.contains(*address) {
+                    Arc::make_mut(&mut taken).insert(*address, RESTING);
+                    free_at = free_at.into_iter().chain([*until]).min();
+                }
+            }
+            if *other != id && state.used.ranges().overlaps(ranges) {
+                let foreign = state.used.addresses().filter(|one| ranges.contains(*one));
+                for address in foreign {
+                    let holder = state.used.holder(address).unwrap_or_default();
+                    Arc::make_mut(&mut taken).insert(address, holder);
+                }
+            }
         }
-        (taken, state.resting.values().min().copied())
+        (taken, free_at)
+    }
+
+    /// Notes what a pool may give, and returns the pools that overlap when these are not those of the last time.
+    pub(crate) fn overlaps(&self, pool: &ObjectKey, ranges: &RangeSet) -> Option<BTreeSet<String>> {
+        let id = self.id(pool);
+        let mut states = self.book.states();
+        let overlapping: BTreeSet<String> = states
+            .iter()
+            .filter(|(other, state)| {
+                **other != id && id.shares_network_with(other) && state.ranges.overlaps(ranges)
+            })
+            .map(|(other, _)| {
+                let kind = other.kind.split('.').next().unwrap_or_default();
+                format!("{kind} {}", other.key)
+            })
+            .collect();
+        let state = states.entry(id).or_default();
+        state.ranges.clone_from(ranges);
+        (state.told != overlapping).then(|| {
+            state.told.clone_from(&overlapping);
+            overlapping
+        })
+    }
+
+    /// Forgets a pool that is gone.
+    pub(crate) fn forget(&self, pool: &ObjectKey) {
+        self.book.states().remove(&self.id(pool));
     }
 
     /// Notes that nobody gets an address before a time.
     pub(crate) fn rest(&self, pool: &ObjectKey, address: IpAddr, until: Timestamp) {
-        self.states()
-            .entry(pool.clone())
+        self.book
+            .states()
+            .entry(self.id(pool))
             .or_default()
             .resting
             .insert(address, until);
@@ -136,21 +239,36 @@ impl Pools {
 
     /// Waits for the turn to choose an address of a pool.
     pub(crate) async fn turn(&self, pool: &ObjectKey) -> tokio::sync::OwnedMutexGuard<()> {
-        let turn = Arc::clone(&self.states().entry(pool.clone()).or_default().turn);
+        let turn = Arc::clone(&self.book.states().entry(self.id(pool)).or_default().turn);
         turn.lock_owned().await
     }
 
-    /// Notes an address before it is written; false when another claim has it.
-    pub(crate) fn take(&self, pool: &ObjectKey, address: IpAddr, holder: &str) -> bool {
-        self.update(pool, |used| used.insert(address, holder))
+    /// Notes an address before it is written; otherwise the other claim that has it, of this pool or of one that
+    /// overlaps.
+    pub(crate) fn take(
+        &self,
+        pool: &ObjectKey,
+        address: IpAddr,
+        holder: &str,
+    ) -> Result<(), String> {
+        let id = self.id(pool);
+        let mut states = self.book.states();
+        let other = states
+            .iter()
+            .filter(|(other, _)| id.shares_network_with(other))
+            .filter_map(|(other, state)| Some((other, state.used.holder(address)?)))
+            .find(|(other, known)| **other != id || *known != holder)
+            .map(|(_, known)| known.to_owned());
+        if let Some(other) = other {
+            return Err(other);
+        }
+        let state = states.entry(id).or_default();
+        Arc::make_mut(&mut state.used).insert(address, holder);
+        Ok(())
     }
 
     /// Notes that an address was not written after all, or is gone.
     pub(crate) fn give_back(&self, pool: &ObjectKey, address: IpAddr, holder: &str) {
         self.update(pool, |used| used.remove(address, holder));
-    }
-
-    fn states(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, State>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
