@@ -5,7 +5,9 @@
 //! cargo run --example manager -- --print-cluster demo --control-planes 1 --workers 3 | kubectl apply -f -
 //! ```
 
-use std::{collections::BTreeMap, error::Error, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap, error::Error, io::Write as _, path::PathBuf, sync::Arc, time::Duration,
+};
 
 use capi_core::{
     clock::Clock,
@@ -39,6 +41,18 @@ struct Arguments {
     /// Work only while holding the Lease controller-leader-election-capi of this namespace.
     #[arg(long, value_name = "NAMESPACE")]
     leader_elect: Option<String>,
+    /// Who this manager is, in the Lease and as User-Agent; manager_<process id> when not given.
+    #[arg(long)]
+    identity: Option<String>,
+    /// Seconds that others wait after the last renewal of the Lease that they saw.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
+    leader_elect_lease_duration: f64,
+    /// Seconds without a renewal after which this manager gives up.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
+    leader_elect_renew_deadline: f64,
+    /// Seconds between two attempts to have or renew the Lease.
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0)]
+    leader_elect_retry_period: f64,
     /// Mount the reference providers, whose machines are records.
     #[arg(long)]
     reference: bool,
@@ -103,13 +117,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
         )
         .with_writer(std::io::stderr)
         .init();
-    let config = match &arguments.kubeconfig {
+    let mut config = match &arguments.kubeconfig {
         Some(file) => {
             let kubeconfig = kube::config::Kubeconfig::read_from(file)?;
             kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?
         }
         None => kube::Config::infer().await?,
     };
+    let identity = arguments
+        .identity
+        .clone()
+        .unwrap_or_else(|| format!("manager_{}", std::process::id()));
+    let agent = http::HeaderValue::from_str(&identity)?;
+    config.headers.push((http::header::USER_AGENT, agent));
     let client = kube::Client::try_from(config)?;
     let mut builder = Manager::builder(client)
         .controllers(controllers)
@@ -121,8 +141,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         builder = builder.watch_filter(filter);
     }
     if let Some(namespace) = arguments.leader_elect {
-        let identity = format!("manager_{}", std::process::id());
-        builder = builder.leader_election(LeaseConfig::new(namespace, identity));
+        let seconds = Duration::try_from_secs_f64;
+        builder = builder.leader_election(LeaseConfig {
+            lease_duration: seconds(arguments.leader_elect_lease_duration)?,
+            renew_deadline: seconds(arguments.leader_elect_renew_deadline)?,
+            retry_period: seconds(arguments.leader_elect_retry_period)?,
+            ..LeaseConfig::new(namespace, identity)
+        });
     }
     let manager = builder.build();
     if arguments.install_crds {
@@ -253,6 +278,11 @@ fn deployment(controllers: &[Arc<dyn Controller>]) -> Value {
 fn print(objects: &[Value]) -> Result<(), Box<dyn Error>> {
     let kind = ResourceType::new("", "v1", "List", "lists", false);
     let list = json!({ "apiVersion": kind.api_version(), "kind": kind.kind(), "items": objects });
-    println!("{}", serde_json::to_string_pretty(&list)?);
+    // Not `println!`, which panics when nobody reads any more.
+    writeln!(
+        std::io::stdout(),
+        "{}",
+        serde_json::to_string_pretty(&list)?
+    )?;
     Ok(())
 }

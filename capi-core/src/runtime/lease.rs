@@ -67,6 +67,8 @@ struct LeaseSpec {
 
 pub(crate) struct Elector {
     writer: Writer,
+    /// What may write only while the Lease is ours.
+    led: Writer,
     clock: Clock,
     config: LeaseConfig,
     resource: ResourceType,
@@ -81,7 +83,8 @@ impl Elector {
         let key = ObjectKey::new(config.namespace.as_str(), config.name.as_str());
         let resource = ResourceType::new("coordination.k8s.io", "v1", "Lease", "leases", true);
         Self {
-            writer,
+            writer: writer.for_anyone(),
+            led: writer,
             clock,
             config,
             resource,
@@ -159,6 +162,7 @@ impl Elector {
                 .create(&self.resource, &self.config.namespace, &lease)
                 .await?;
             self.observed = Some((spec, now));
+            self.leads_since(now);
             return Ok(true);
         };
         let mut lease: LeaseObject = serde_json::from_slice(found.bytes())
@@ -197,7 +201,16 @@ impl Elector {
             .replace(&self.resource, &self.key, &lease)
             .await?;
         self.observed = Some((lease.spec, now));
+        if hold {
+            self.leads_since(now);
+        }
         Ok(hold)
+    }
+
+    /// The Lease was renewed by a request that was sent at this time: others count from later on.
+    fn leads_since(&self, sent: Timestamp) {
+        let until = sent.checked_add(self.config.renew_deadline);
+        self.led.lead_until(until.unwrap_or(Timestamp::MAX));
     }
 
     fn spec(&self, before: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {

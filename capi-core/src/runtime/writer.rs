@@ -1,10 +1,11 @@
 //! The one place that writes to the API server. Each answer goes into the cache at once, so that
 //! the next decision sees what this one did.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::Method;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -28,6 +29,8 @@ pub struct Writer {
     metrics: Arc<Metrics>,
     clock: Clock,
     component: Arc<str>,
+    /// Until when the Lease surely is ours, where there is one.
+    leads_until: Arc<Mutex<Option<Timestamp>>>,
 }
 
 impl Writer {
@@ -44,6 +47,35 @@ impl Writer {
             metrics,
             clock,
             component,
+            leads_until: Arc::default(),
+        }
+    }
+
+    /// Refuses what would be written after this time, unless a later call says another one. A
+    /// process that stood still for longer than its Lease lasts wakes up in the middle of a
+    /// reconcile, and must not write what another manager may have decided otherwise.
+    pub(crate) fn lead_until(&self, until: Timestamp) {
+        *self.leads_until() = Some(until);
+    }
+
+    fn leads_until(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.leads_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same writer, for what is written whoever leads.
+    pub(crate) fn for_anyone(&self) -> Self {
+        Self {
+            leads_until: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    fn leads(&self) -> Result<(), Error> {
+        match *self.leads_until() {
+            Some(until) if until < self.clock.now() => Err(Error::LeadershipLost),
+            _ => Ok(()),
         }
     }
 
@@ -310,6 +342,9 @@ impl Writer {
         content_type: &str,
         body: &impl Serialize,
     ) -> Result<Bytes, Error> {
+        if method != Method::GET {
+            self.leads()?;
+        }
         let verb = verb(&method);
         let action = format!("{verb} {} {}", resource.kind(), query::shown(path));
         let bytes = if method == Method::GET {

@@ -5,7 +5,7 @@ use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use async_trait::async_trait;
@@ -88,6 +88,8 @@ struct Inner {
     clock: Clock,
     settings: Settings,
     inventory: Option<PathBuf>,
+    /// When the inventory had last changed, by its own time, when it was last read or written.
+    seen: Mutex<Option<SystemTime>>,
     state: Mutex<State>,
     fault: Mutex<Option<Fault>>,
     witness: Mutex<Option<Witness>>,
@@ -149,7 +151,7 @@ impl Datacenter {
     /// A datacenter in memory.
     #[must_use]
     pub fn new(clock: Clock, settings: Settings) -> Self {
-        Self::with(clock, settings, None, State::default())
+        Self::with(clock, settings, None)
     }
 
     /// A datacenter whose machines are files of a directory, one each, and outlive the process.
@@ -158,43 +160,41 @@ impl Datacenter {
     /// When the directory cannot be made or read.
     pub fn open(clock: Clock, settings: Settings, directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
-        let mut state = State::default();
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
-            let Some(stem) = name.strip_suffix(".json") else {
-                continue;
-            };
-            let text = fs::read(&path)?;
-            if let Some(cluster) = stem.strip_prefix("cluster-") {
-                let record = serde_json::from_slice(&text)?;
-                if let Some((namespace, name)) = cluster.split_once('.') {
-                    state
-                        .clusters
-                        .insert(ObjectKey::new(namespace, name), record);
-                }
-            } else if stem.starts_with("machine-") {
-                let record: MachineRecord = serde_json::from_slice(&text)?;
-                state.machines.insert(record.number, record);
-            }
-        }
-        Ok(Self::with(
-            clock,
-            settings,
-            Some(directory.to_owned()),
-            state,
-        ))
+        let datacenter = Self::with(clock, settings, Some(directory.to_owned()));
+        datacenter.refresh()?;
+        Ok(datacenter)
     }
 
-    fn with(clock: Clock, settings: Settings, inventory: Option<PathBuf>, state: State) -> Self {
+    /// Reads the directory again when another process changed it: the manager that led before this
+    /// one.
+    pub(super) fn refresh(&self) -> io::Result<()> {
+        let Some(directory) = &self.0.inventory else {
+            return Ok(());
+        };
+        let mut seen = self.seen();
+        let modified = fs::metadata(directory)?.modified()?;
+        if *seen == Some(modified) {
+            return Ok(());
+        }
+        let (machines, clusters) = read(directory)?;
+        let mut state = self.state();
+        state.machines = machines;
+        state.clusters = clusters;
+        *seen = Some(modified);
+        Ok(())
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<SystemTime>> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(clock: Clock, settings: Settings, inventory: Option<PathBuf>) -> Self {
         Self(Arc::new(Inner {
             clock,
             settings,
             inventory,
-            state: Mutex::new(state),
+            seen: Mutex::default(),
+            state: Mutex::default(),
             fault: Mutex::new(None),
             witness: Mutex::new(None),
         }))
@@ -295,6 +295,7 @@ impl Datacenter {
         if !self.0.settings.call.is_zero() {
             self.0.clock.sleep(self.0.settings.call).await;
         }
+        self.refresh()?;
         let mut fault = self.0.fault.lock().unwrap_or_else(PoisonError::into_inner);
         match fault.as_mut().and_then(|fault| fault(name)) {
             Some(error) => Err(error),
@@ -516,9 +517,11 @@ impl Datacenter {
             ProviderError::invalid("InvalidRecord", "cannot write the record").with_source(error)
         })?;
         // Renamed into place: a kill leaves the old file or the new one, never half of one.
-        let partial = directory.join(format!(".{name}.partial"));
+        let partial = directory.join(partial(name));
+        let mut seen = self.seen();
         fs::write(&partial, text)?;
         fs::rename(&partial, directory.join(name))?;
+        *seen = Some(fs::metadata(directory)?.modified()?);
         Ok(())
     }
 
@@ -526,11 +529,52 @@ impl Datacenter {
         let Some(directory) = &self.0.inventory else {
             return Ok(());
         };
-        match fs::remove_file(directory.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
+        let mut seen = self.seen();
+        // With what a killed process left of it.
+        for name in [partial(name).as_str(), name] {
+            match fs::remove_file(directory.join(name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        *seen = Some(fs::metadata(directory)?.modified()?);
+        Ok(())
+    }
+}
+
+type Inventory = (
+    BTreeMap<u32, MachineRecord>,
+    BTreeMap<ObjectKey, ClusterRecord>,
+);
+
+/// What a directory holds.
+fn read(directory: &Path) -> io::Result<Inventory> {
+    let (mut machines, mut clusters) = Inventory::default();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        let Some(stem) = name.strip_suffix(".json") else {
+            continue;
+        };
+        let text = match fs::read(&path) {
+            // Removed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            text => text?,
+        };
+        if let Some(cluster) = stem.strip_prefix("cluster-") {
+            if let Some((namespace, name)) = cluster.split_once('.') {
+                let record = serde_json::from_slice(&text)?;
+                clusters.insert(ObjectKey::new(namespace, name), record);
+            }
+        } else if stem.starts_with("machine-") {
+            let record: MachineRecord = serde_json::from_slice(&text)?;
+            machines.insert(record.number, record);
         }
     }
+    Ok((machines, clusters))
 }
 
 impl fmt::Debug for Datacenter {
@@ -552,6 +596,7 @@ impl Connector for ReferenceConnector {
         cluster: &ObjectKey,
         _kubeconfig: &SecretString,
     ) -> Result<kube::Client, Box<dyn std::error::Error + Send + Sync>> {
+        self.0.refresh()?;
         let missing = {
             let mut state = self.0.state();
             let initialized = state
@@ -585,6 +630,10 @@ impl Connector for ReferenceConnector {
         }
         Ok(client)
     }
+}
+
+fn partial(name: &str) -> String {
+    format!(".{name}.partial")
 }
 
 fn machine_file(record: &MachineRecord) -> String {

@@ -108,6 +108,7 @@ impl Infrastructure for ReferenceInfrastructure {
         let Some(mark) = cx.infrastructure.metadata.uid.clone() else {
             return Err(ProviderError::invalid("NoUid", "the object has no uid yet"));
         };
+        self.0.refresh()?;
         let slots = cx.context.slots();
         let taken =
             |number: u32| self.0.exists(number) || !slots.take("machine", &number.to_string());
