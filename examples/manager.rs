@@ -5,15 +5,14 @@
 //! cargo run --example manager -- --print-cluster demo --control-planes 1 --workers 3 | kubectl apply -f -
 //! ```
 
-use std::{
-    collections::BTreeMap, error::Error, io::Write as _, path::PathBuf, sync::Arc, time::Duration,
-};
+use std::{error::Error, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
 
 use capi_core::{
     clock::Clock,
     controllers,
     runtime::{
-        Controller, LeaseConfig, Manager, PolicyRule, ResourceType, custom_resource_definitions,
+        Controller, LeaseConfig, Manager, PolicyRule, ResourceType, cluster_role,
+        custom_resource_definitions,
     },
     testing::reference::{
         self, ClusterShape, Datacenter, ReferenceBootstrap, ReferenceControlPlaneProvider,
@@ -65,7 +64,7 @@ struct Arguments {
     /// Print the CustomResourceDefinitions and end.
     #[arg(long)]
     print_crds: bool,
-    /// Print a ClusterRole with exactly the verbs that are used, and end.
+    /// Print ClusterRoles with exactly the verbs that are used, and end.
     #[arg(long)]
     print_rbac: bool,
     /// Print a Deployment that runs these controllers, and end.
@@ -105,10 +104,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let controllers = chosen(&arguments, &datacenter)?;
     if arguments.print_rbac {
-        return print(&[cluster_role(&controllers)]);
+        return print(&cluster_roles(&arguments, &controllers));
     }
     if arguments.print_deployment {
-        return print(&[deployment(&controllers)]);
+        return print(&[deployment(&arguments, &controllers)]);
     }
 
     tracing_subscriber::fmt()
@@ -212,42 +211,46 @@ fn chosen(
     Ok(all)
 }
 
-/// A ClusterRole of what the controllers use.
-fn cluster_role(controllers: &[Arc<dyn Controller>]) -> Value {
-    let mut verbs = BTreeMap::<(String, String), Vec<&'static str>>::new();
-    for PolicyRule {
-        group,
-        resources,
-        verbs: used,
-    } in controllers.iter().flat_map(|controller| controller.rbac())
-    {
-        for resource in resources {
-            let known = verbs.entry((group.clone(), resource)).or_default();
-            known.extend(used.iter().copied());
-            known.sort_unstable();
-            known.dedup();
-        }
+/// ClusterRoles of what the controllers use: their own, and what those of the core do to the kinds
+/// of mounted providers, which any manager of the core gets by the label.
+fn cluster_roles(arguments: &Arguments, controllers: &[Arc<dyn Controller>]) -> Vec<Value> {
+    let mut own: Vec<PolicyRule> = controllers.iter().flat_map(|c| c.rbac()).collect();
+    if arguments.leader_elect.is_some() {
+        own.extend(LeaseConfig::rbac());
     }
-    let rules: Vec<Value> = verbs
-        .into_iter()
-        .map(|((group, resource), verbs)| {
-            json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs })
-        })
-        .collect();
-    json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": { "name": "capi-manager" },
-        "rules": rules,
-    })
+    let of_core: Vec<PolicyRule> = controllers.iter().flat_map(|c| c.rbac_of_core()).collect();
+    let mut roles = vec![cluster_role("capi-manager", own)];
+    if !of_core.is_empty() {
+        let mut role = cluster_role("capi-manager-providers", of_core);
+        role["metadata"]["labels"] = json!({ "cluster.x-k8s.io/aggregate-to-manager": "true" });
+        roles.push(role);
+    }
+    roles
 }
 
 /// A Deployment that runs the controllers; the image is for whoever builds one.
-fn deployment(controllers: &[Arc<dyn Controller>]) -> Value {
+fn deployment(arguments: &Arguments, controllers: &[Arc<dyn Controller>]) -> Value {
     let names: Vec<&str> = controllers
         .iter()
         .map(|controller| controller.name())
         .collect();
+    let lease = arguments.leader_elect.as_deref().unwrap_or("capi-system");
+    let mut given = vec![
+        format!("--controllers={}", names.join(",")),
+        format!("--leader-elect={lease}"),
+    ];
+    if arguments.reference {
+        given.push("--reference".to_owned());
+    }
+    if let Some(directory) = &arguments.inventory {
+        given.push(format!("--inventory={}", directory.display()));
+    }
+    if let Some(namespace) = &arguments.namespace {
+        given.push(format!("--namespace={namespace}"));
+    }
+    if let Some(value) = &arguments.watch_filter {
+        given.push(format!("--watch-filter={value}"));
+    }
     let labels = json!({ "app": "capi-manager" });
     json!({
         "apiVersion": "apps/v1",
@@ -263,10 +266,7 @@ fn deployment(controllers: &[Arc<dyn Controller>]) -> Value {
                     "containers": [{
                         "name": "manager",
                         "image": "capi-manager",
-                        "args": [
-                            format!("--controllers={}", names.join(",")),
-                            "--leader-elect=capi-system",
-                        ],
+                        "args": given,
                     }],
                 },
             },

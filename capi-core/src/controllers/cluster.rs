@@ -3,19 +3,18 @@
 //! It takes the Cluster's external objects, copies what they report, sums up its machines, and
 //! takes it down in order. All decisions are [`plan::cluster`](crate::plan::cluster)'s.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{
-    QUIET,
     collect::{self, CORE, external},
-    execute::{Execution, Quiet, act},
+    execute::{Ending, Execution, act},
 };
 use crate::{
-    api::{Cluster, ClusterStatus, Machine, MachineDeployment, MachineSet, Time, labels},
-    contract::{ControlPlaneView, InfraClusterView, Metadata, Object as Facts},
+    api::{Cluster, Machine, MachineDeployment, MachineSet, Time, labels},
+    contract::{ControlPlaneView, InfraClusterView, Object as Facts},
     plan::{
         Action, ActionFailure,
         cluster::{
@@ -38,17 +37,13 @@ const PASSES: usize = 4;
 #[derive(Default)]
 pub struct ClusterController {
     settings: ClusterSettings,
-    quiet: Quiet<ClusterStatus>,
 }
 
 impl ClusterController {
     /// A controller with these settings.
     #[must_use]
     pub fn new(settings: ClusterSettings) -> Self {
-        Self {
-            settings,
-            quiet: Quiet::default(),
-        }
+        Self { settings }
     }
 
     /// Everything that the plan depends on.
@@ -104,71 +99,40 @@ impl ClusterController {
         })
     }
 
-    /// Whether the plan's status may be written now: others wait for what it says, or it stands
-    /// still.
-    fn may_write(&self, runtime: &Runtime, facts: &ClusterFacts, plan: &ClusterPlan) -> bool {
-        let before = &facts.cluster.status;
-        let becomes = |type_: &str| {
-            !is_true(&before.conditions, type_) && is_true(&plan.status.conditions, type_)
-        };
-        if before.initialization != plan.status.initialization
-            || becomes(types::CONTROL_PLANE_INITIALIZED)
-            || becomes(types::AVAILABLE)
-        {
-            return true;
-        }
-        let mut status = plan.status.clone();
-        for condition in &mut status.conditions {
-            condition.last_transition_time = Time::default();
-        }
-        let metadata = &facts.cluster.metadata;
-        let key = ObjectKey::new(metadata.namespace.as_str(), metadata.name.as_str());
-        self.quiet.has_settled(&key, status, runtime.clock().now())
-    }
-
     async fn finish(
         &self,
-        mut execution: Execution<'_>,
+        execution: Execution<'_>,
         facts: &ClusterFacts,
         plan: ClusterPlan,
     ) -> Result<Outcome, Error> {
-        let key = execution.object.key().clone();
-        let lets_go = plan.metadata.lets_go(&facts.cluster.metadata);
-        let settled = lets_go || self.may_write(execution.runtime, facts, &plan);
-        if settled {
-            if plan.status_changed {
-                execution
-                    .write_status(&facts.cluster.status, &plan.status)
-                    .await?;
-            }
-            self.quiet.forget(&key);
-            execution.events(&plan.events).await;
+        let (before, after) = (&facts.cluster.status, &plan.status);
+        let becomes =
+            |type_: &str| !is_true(&before.conditions, type_) && is_true(&after.conditions, type_);
+        let initialized = becomes(types::CONTROL_PLANE_INITIALIZED);
+        if initialized {
+            // Until now it need not have answered.
+            execution.runtime.workloads().retry(execution.object.key());
         }
-        if lets_go {
-            let current = Metadata {
-                resource_version: execution.object.resource_version().to_owned(),
-                ..facts.cluster.metadata.clone()
-            };
-            execution.write(&current, &plan.metadata, None).await?;
-            return Ok(Outcome::done());
-        }
-        if let Some(error) = plan.errors.first() {
-            return Err(Error::Missing(error.clone()));
-        }
-        let now = execution.runtime.clock().now();
-        let mut outcome = match plan.again {
-            Some(again) => {
-                Outcome::after(Duration::try_from(again.duration_since(now)).unwrap_or_default())
-            }
-            None => Outcome::done(),
-        };
-        if plan.status_changed && !settled {
-            outcome.requeue_after = Some(outcome.requeue_after.map_or(QUIET, |t| t.min(QUIET)));
-        }
-        if let Some(blocked) = plan.blocked_on.first() {
-            outcome = outcome.blocked_on(format!("{}: {}", blocked.on, blocked.message));
-        }
-        Ok(outcome)
+        // Others wait for it.
+        let due = before.initialization != after.initialization
+            || initialized
+            || becomes(types::AVAILABLE);
+        let status = execution.status_patch(before, after)?;
+        let status = status.filter(|_| plan.status_changed);
+        let hold = execution.hold(&status, due || status.is_none());
+        execution
+            .finish(Ending {
+                current: &facts.cluster.metadata,
+                metadata: &plan.metadata,
+                status,
+                spec_waits: false,
+                hold,
+                events: &plan.events,
+                errors: &plan.errors,
+                again: plan.again,
+                blocked_on: &plan.blocked_on,
+            })
+            .await
     }
 }
 
@@ -364,7 +328,6 @@ impl Controller for ClusterController {
     async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
         let resource = self.resource();
         let Some(object) = runtime.cache().get(&resource, key).await? else {
-            self.quiet.forget(key);
             return Ok(Outcome::done());
         };
         let mut execution = Execution {

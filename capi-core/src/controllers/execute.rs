@@ -1,20 +1,16 @@
 //! Executes plans. One arm for each action; names no kind, condition or reason.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::QUIET;
 use crate::{
     api::patch::merge_patch,
     contract::{Metadata, object::group_of},
-    plan::{Action, Event, EventType, MetadataChange, ObjectRef},
-    runtime::{Error, Object, ObjectKey, Propagation, ResourceType, Runtime},
+    plan::{Action, Blocked, Event, EventType, MetadataChange, ObjectRef},
+    runtime::{Error, Object, ObjectKey, Outcome, Propagation, ResourceType, Runtime},
 };
 
 /// Writes what a plan wants of the object that it was made for.
@@ -52,21 +48,34 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// The status, in one patch of what differs.
-    pub(crate) async fn write_status<S: Serialize + Sync>(
-        &mut self,
+    /// What a status patch must say; `None` when there is nothing to say.
+    pub(crate) fn status_patch<S: Serialize>(
+        &self,
         before: &S,
         after: &S,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Value>, Error> {
         let value = |status: &S| {
             serde_json::to_value(status)
                 .map_err(|source| Error::decode(&self.object.key().to_string(), source))
         };
-        let Some(status) = merge_patch(&value(before)?, &value(after)?) else {
-            return Ok(());
-        };
+        Ok(merge_patch(&value(before)?, &value(after)?))
+    }
+
+    /// How long to hold a state of the object back; not at all when it is `due`: at rest, or
+    /// waited for by others.
+    pub(crate) fn hold(&self, state: &impl Serialize, due: bool) -> Hold {
+        let pace = self.runtime.pace();
+        if due {
+            pace.forget(self.resource, self.object.key());
+            return None;
+        }
+        let now = self.runtime.clock().now();
+        pace.hold(self.resource, &self.object, state, now)
+    }
+
+    async fn write_status(&mut self, status: &Value) -> Result<(), Error> {
         let mut patch = json!({ "status": status });
-        if patch["status"].get("conditions").is_some() {
+        if status.get("conditions").is_some() {
             // A list that others write to as well: only onto the state that was read.
             patch["metadata"] = json!({ "resourceVersion": self.object.resource_version() });
         }
@@ -80,6 +89,46 @@ impl Execution<'_> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// The end of a reconcile: writes the status, once, unless it is held back; records events;
+    /// lets the object go when that is planned, without describing it before; says when to look
+    /// again.
+    pub(crate) async fn finish(mut self, ending: Ending<'_>) -> Result<Outcome, Error> {
+        let lets_go = ending.metadata.lets_go(ending.current);
+        if ending.hold.is_none() && !lets_go {
+            if let Some(status) = &ending.status {
+                self.write_status(status).await?;
+            }
+            let pace = self.runtime.pace();
+            pace.forget(self.resource, self.object.key());
+        }
+        if ending.hold.is_none() || lets_go {
+            self.events(ending.events).await;
+        }
+        if lets_go {
+            let current = Metadata {
+                resource_version: self.object.resource_version().to_owned(),
+                ..ending.current.clone()
+            };
+            self.write(&current, ending.metadata, None).await?;
+            return Ok(Outcome::done());
+        }
+        if let Some(error) = ending.errors.first() {
+            return Err(Error::Missing(error.clone()));
+        }
+        let now = self.runtime.clock().now();
+        let again = ending.again.map(|again| {
+            let left = Duration::try_from(again.duration_since(now)).unwrap_or_default();
+            left.max(Duration::from_millis(1))
+        });
+        let hold = ending.hold.filter(|_| ending.pending());
+        let after = [again, hold].into_iter().flatten().min();
+        let outcome = after.map_or_else(Outcome::done, Outcome::after);
+        Ok(match ending.blocked_on.first() {
+            Some(blocked) => outcome.blocked_on(format!("{}: {}", blocked.on, blocked.message)),
+            None => outcome,
+        })
     }
 
     /// Records events.
@@ -97,6 +146,33 @@ impl Execution<'_> {
                 )
                 .await;
         }
+    }
+}
+
+/// How long a state is held back; `None` is not at all.
+pub(crate) type Hold = Option<Duration>;
+
+/// How a reconcile ends, by its plan.
+pub(crate) struct Ending<'a> {
+    /// The metadata that the plan was made for.
+    pub(crate) current: &'a Metadata,
+    /// What the plan wants of it, of which only letting go is left.
+    pub(crate) metadata: &'a MetadataChange,
+    /// What the status patch must say.
+    pub(crate) status: Option<Value>,
+    /// The spec waits for the same moment.
+    pub(crate) spec_waits: bool,
+    /// Whether that moment is now.
+    pub(crate) hold: Hold,
+    pub(crate) events: &'a [Event],
+    pub(crate) errors: &'a [String],
+    pub(crate) again: Option<Timestamp>,
+    pub(crate) blocked_on: &'a [Blocked],
+}
+
+impl Ending<'_> {
+    fn pending(&self) -> bool {
+        self.status.is_some() || self.spec_waits
     }
 }
 
@@ -171,37 +247,5 @@ fn address(object: &Value) -> Result<(ResourceType, ObjectKey), Error> {
         _ => Err(Error::Missing(
             "an object to write must have apiVersion, kind and metadata.name".to_owned(),
         )),
-    }
-}
-
-/// Lets a state on the way through only when it has stood still for [`QUIET`].
-pub(crate) struct Quiet<T>(Mutex<BTreeMap<ObjectKey, (T, Timestamp)>>);
-
-impl<T> Default for Quiet<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
-}
-
-impl<T: PartialEq> Quiet<T> {
-    /// Whether `state` of the object has been the same for long enough.
-    pub(crate) fn has_settled(&self, key: &ObjectKey, state: T, now: Timestamp) -> bool {
-        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match states.get(key) {
-            Some((known, since)) if *known == state => {
-                std::time::Duration::try_from(now.duration_since(*since))
-                    .is_ok_and(|still| still >= QUIET)
-            }
-            _ => {
-                states.insert(key.clone(), (state, now));
-                false
-            }
-        }
-    }
-
-    /// Forgets the object: it was written, or is gone.
-    pub(crate) fn forget(&self, key: &ObjectKey) {
-        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        states.remove(key);
     }
 }

@@ -8,15 +8,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    QUIET,
     collect::{self, CORE, external},
-    execute::{Execution, Quiet, act},
+    execute::{Ending, Execution, Hold, act},
     workload_node,
 };
 use crate::{
     api::{
-        Cluster, ConditionStatus, Machine, MachineDeployment, MachineDrainRule, MachineSet,
-        MachineStatus, Time, annotations, labels,
+        Cluster, ConditionStatus, Machine, MachineDeployment, MachineDrainRule, MachineSet, Time,
+        annotations, labels,
     },
     contract::{BootstrapConfigView, ControlPlaneView, InfraMachineView, Object as Facts},
     plan::{
@@ -26,7 +25,7 @@ use crate::{
         lookup::Lookup,
         machine::{
             self, ClusterFacts, Connection, DeploymentFacts, MachineFacts, MachinePlan,
-            MachineSettings, MachineSpecChange, SetFacts,
+            MachineSettings, SetFacts,
         },
         node::{self, Node, NodeLookup},
     },
@@ -43,17 +42,13 @@ const PASSES: usize = 12;
 #[derive(Default)]
 pub struct MachineController {
     settings: MachineSettings,
-    quiet: Quiet<(MachineSpecChange, MachineStatus)>,
 }
 
 impl MachineController {
     /// A controller with these settings.
     #[must_use]
     pub fn new(settings: MachineSettings) -> Self {
-        Self {
-            settings,
-            quiet: Quiet::default(),
-        }
+        Self { settings }
     }
 
     /// Everything that the plan depends on; `None` when the Machine or its Cluster is not there.
@@ -198,20 +193,17 @@ impl MachineController {
         Ok(facts)
     }
 
-    /// Whether the plan's writes may go out now: the Machine is at rest, or stands still.
-    fn may_write(&self, runtime: &Runtime, key: &ObjectKey, plan: &MachinePlan) -> bool {
-        let at_rest = plan.blocked_on.is_empty() && plan.errors.is_empty();
-        let urgent = !plan.metadata.is_empty();
-        if at_rest || urgent {
-            return true;
-        }
-        let mut status = plan.status.clone();
-        status.last_updated = None;
-        for condition in &mut status.conditions {
-            condition.last_transition_time = Time::default();
-        }
-        let state = (plan.spec.clone(), status);
-        self.quiet.has_settled(key, state, runtime.clock().now())
+    /// How long the plan's writes are held back. Not at all when the Machine is at rest, when its
+    /// metadata changes, or when a provider that is not of this manager waits for its spec.
+    fn hold(&self, execution: &Execution<'_>, facts: &MachineFacts, plan: &MachinePlan) -> Hold {
+        let rests = plan.blocked_on.is_empty() && plan.errors.is_empty();
+        let infrastructure = &facts.machine.spec.infrastructure_ref;
+        let waited_for = plan.spec.data_secret_name.is_some()
+            && !execution
+                .runtime
+                .reconciles(&infrastructure.api_group, &infrastructure.kind);
+        let due = rests || waited_for || !plan.metadata.is_empty();
+        execution.hold(&(&plan.spec, &plan.status), due)
     }
 }
 
@@ -493,7 +485,6 @@ impl Controller for MachineController {
     async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
         let resource = self.resource();
         let Some(object) = runtime.cache().get(&resource, key).await? else {
-            self.quiet.forget(key);
             return Ok(Outcome::done());
         };
         let mut execution = Execution {
@@ -505,14 +496,19 @@ impl Controller for MachineController {
             return Ok(Outcome::done().blocked_on("its Cluster"));
         };
         let cluster = key.sibling(&facts.machine.spec.cluster_name);
-        let mut settled = false;
+        // Once one plan may be written, so may those that follow from it.
+        let mut due = false;
         let mut events = Vec::new();
         for _ in 0..PASSES {
             let plan = machine::plan(&facts, runtime.clock().now());
             let lets_go = plan.metadata.lets_go(&facts.machine.metadata);
-            settled = settled || self.may_write(runtime, key, &plan);
+            let hold = match due {
+                true => None,
+                false => self.hold(&execution, &facts, &plan),
+            };
+            due = hold.is_none();
             let writes = !plan.metadata.is_empty() || !plan.spec.is_empty();
-            if writes && settled && !lets_go {
+            if writes && hold.is_none() && !lets_go {
                 let spec = plan.spec.to_merge_patch();
                 execution
                     .write(&facts.machine.metadata, &plan.metadata, spec)
@@ -527,61 +523,24 @@ impl Controller for MachineController {
                 events.extend(plan.events);
                 continue;
             }
-            return self.finish(execution, &facts, plan, settled, events).await;
+            events.extend_from_slice(&plan.events);
+            let status = execution.status_patch(&facts.machine.status, &plan.status)?;
+            return execution
+                .finish(Ending {
+                    current: &facts.machine.metadata,
+                    metadata: &plan.metadata,
+                    status: status.filter(|_| plan.status_changed),
+                    spec_waits: !plan.spec.is_empty(),
+                    hold,
+                    events: &events,
+                    errors: &plan.errors,
+                    again: plan.again,
+                    blocked_on: &plan.blocked_on,
+                })
+                .await;
         }
         Err(Error::Missing(format!(
             "Machine {key} did not settle in {PASSES} plans"
         )))
-    }
-}
-
-impl MachineController {
-    /// Writes the status, and lets the Machine go when that is planned.
-    async fn finish(
-        &self,
-        mut execution: Execution<'_>,
-        facts: &MachineFacts,
-        plan: MachinePlan,
-        settled: bool,
-        mut events: Vec<crate::plan::Event>,
-    ) -> Result<Outcome, Error> {
-        let key = execution.object.key().clone();
-        let lets_go = plan.metadata.lets_go(&facts.machine.metadata);
-        let pending = plan.status_changed || !plan.spec.is_empty();
-        if settled || lets_go {
-            if plan.status_changed {
-                execution
-                    .write_status(&facts.machine.status, &plan.status)
-                    .await?;
-            }
-            self.quiet.forget(&key);
-            events.extend(plan.events);
-            execution.events(&events).await;
-        }
-        if lets_go {
-            let current = crate::contract::Metadata {
-                resource_version: execution.object.resource_version().to_owned(),
-                ..facts.machine.metadata.clone()
-            };
-            execution.write(&current, &plan.metadata, None).await?;
-            return Ok(Outcome::done());
-        }
-        if let Some(error) = plan.errors.first() {
-            return Err(Error::Missing(error.clone()));
-        }
-        let now = execution.runtime.clock().now();
-        let mut outcome = match plan.again {
-            Some(again) => Outcome::after(
-                std::time::Duration::try_from(again.duration_since(now)).unwrap_or_default(),
-            ),
-            None => Outcome::done(),
-        };
-        if pending && !settled {
-            outcome.requeue_after = Some(outcome.requeue_after.map_or(QUIET, |t| t.min(QUIET)));
-        }
-        if let Some(blocked) = plan.blocked_on.first() {
-            outcome = outcome.blocked_on(format!("{}: {}", blocked.on, blocked.message));
-        }
-        Ok(outcome)
     }
 }

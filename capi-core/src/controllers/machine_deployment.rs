@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -12,8 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
-    execute::Execution,
-    machine_set::outcome,
+    execute::{Ending, Execution},
     sets::{
         CORE, FoundTemplates, Rows, cluster_of, deployment_name, machines, own_template,
         owned_fields, owning_cluster,
@@ -86,18 +84,12 @@ impl MachineDeploymentController {
         key: &ObjectKey,
         facts: &MachineDeploymentFacts,
         now: Timestamp,
-    ) -> (MachineDeploymentPlan, Option<Duration>) {
+    ) -> MachineDeploymentPlan {
         let seed = Seed::new(runtime.next_seed());
         let prefix = format!("{}-", key.name);
         self.rows
             .with(runtime, &key.to_string(), &prefix, None, now, |entry| {
-                let plan = rollout::plan(facts, &entry.tally, seed, now);
-                let wait = plan.status.as_ref().and_then(|status| {
-                    entry
-                        .pace
-                        .wait(status, rollout::is_at_rest(&facts.object, status), now)
-                });
-                (plan, wait)
+                rollout::plan(facts, &entry.tally, seed, now)
             })
     }
 
@@ -315,7 +307,7 @@ impl Controller for MachineDeploymentController {
         let deployment = object.decode::<Deployment>()?;
         let now = runtime.clock().now();
         let collected = collect(runtime, key, &deployment).await?;
-        let (plan, wait) = self.plan(runtime, key, &collected.facts, now);
+        let plan = self.plan(runtime, key, &collected.facts, now);
 
         let current = &deployment.metadata;
         let lets_go = plan.metadata.lets_go(current);
@@ -330,19 +322,27 @@ impl Controller for MachineDeploymentController {
                 .await?;
         }
         let done = self.execute(runtime, key, &collected, &plan).await;
-        if lets_go {
-            execution.write(current, &plan.metadata, None).await?;
-            return Ok(Outcome::done());
+        let (mut status, mut rests) = (None, true);
+        if let Some(wanted) = &plan.status {
+            rests = rollout::is_at_rest(&collected.facts.object, wanted);
+            status = execution.status_patch(&deployment.status, wanted)?;
         }
-        if let (Some(status), None) = (&plan.status, wait) {
-            execution.write_status(&deployment.status, status).await?;
-        }
-        done?;
-        execution.events(&plan.events).await;
-        if let Some(error) = plan.errors.first() {
-            return Err(Error::Missing(error.clone()));
-        }
-        Ok(outcome(plan.again, wait, now, &plan.blocked_on))
+        let hold = execution.hold(&status, rests || status.is_none());
+        let ended = execution
+            .finish(Ending {
+                current,
+                metadata: &plan.metadata,
+                status,
+                spec_waits: false,
+                hold,
+                events: &plan.events,
+                errors: &plan.errors,
+                again: plan.again,
+                blocked_on: &plan.blocked_on,
+            })
+            .await;
+        // What could not be done is told after what could be said.
+        done.and(ended)
     }
 }
 

@@ -16,12 +16,12 @@
 //!    and 7. its status.
 //! 8. `Machine.spec`: `dataSecretName` and `providerID` in one patch, and 9. `Machine.status`.
 //!
-//! For 8 and 9 to be one write each, the Machine controller writes at once when its Machine is at
-//! rest (nothing that was planned is still under way), and otherwise waits for a quiet moment: a
-//! state that has not changed for [`QUIET`] is written, one that changes sooner is not. Providers
-//! mounted in the same manager do not wait for 8: a host reads the bootstrap object itself.
-//! The Cluster controller does the same, except for what others wait for: a latch of
-//! `status.initialization`, `ControlPlaneInitialized` or `Available` becoming True.
+//! For 8 and 9 to be one write each, what is on the way is held back: a state at rest is written at
+//! once, as is what others wait for (a latch of `status.initialization`, `ControlPlaneInitialized`
+//! or `Available` becoming True, `dataSecretName` for a provider of another manager). All else is
+//! written when it and its cluster have stood still for [`QUIET`](crate::runtime::QUIET), or have
+//! waited for [`PATIENCE`](crate::runtime::PATIENCE). Providers mounted in the same manager do not
+//! wait for 8: a host reads the bootstrap object itself.
 
 mod cluster;
 mod collect;
@@ -39,7 +39,7 @@ pub use machine::MachineController;
 pub use machine_deployment::MachineDeploymentController;
 pub use machine_set::MachineSetController;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::{
     api::{GlobalInClusterIPPool, InClusterIPPool},
@@ -47,9 +47,6 @@ use crate::{
     provider::{Bootstrap, ControlPlane, Infrastructure},
     runtime::Controller,
 };
-
-/// How long a state on the way must stand still before it is written.
-pub const QUIET: Duration = Duration::from_millis(250);
 
 /// The controllers of the core's own kinds.
 #[must_use]

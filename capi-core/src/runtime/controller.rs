@@ -1,8 +1,14 @@
 //! A controller as a value: what it watches, what it may do, and one reconcile.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use serde_json::{Value, json};
 
 use super::{Change, Error, Object, ObjectKey, ResourceType, Runtime};
 
@@ -27,6 +33,16 @@ pub enum Watch {
         /// Kind of the owner.
         kind: &'static str,
     },
+    /// Changes of anything that has an owner of this group and kind, once its kind is watched by
+    /// somebody.
+    OwnedBy {
+        /// API group of the owner.
+        group: &'static str,
+        /// Kind of the owner.
+        kind: &'static str,
+        /// The objects that it concerns.
+        map: MapChange,
+    },
     /// Changes of Nodes of connected workload clusters.
     Nodes(MapNode),
     /// A workload cluster's connection comes or goes.
@@ -48,6 +64,7 @@ impl fmt::Debug for Watch {
         match self {
             Self::Kind(resource, _) => write!(f, "Kind({resource:?})"),
             Self::Owned { group, kind } => write!(f, "Owned({kind}.{group})"),
+            Self::OwnedBy { group, kind, .. } => write!(f, "OwnedBy({kind}.{group})"),
             Self::Nodes(_) => f.write_str("Nodes"),
             Self::Connections(_) => f.write_str("Connections"),
         }
@@ -78,6 +95,30 @@ impl PolicyRule {
             verbs: verbs.into_iter().collect(),
         }
     }
+}
+
+/// A ClusterRole of these rules, one rule a resource.
+#[must_use]
+pub fn cluster_role(name: &str, rules: impl IntoIterator<Item = PolicyRule>) -> Value {
+    let mut verbs = BTreeMap::<(String, String), BTreeSet<&'static str>>::new();
+    for rule in rules {
+        for resource in rule.resources {
+            let known = verbs.entry((rule.group.clone(), resource)).or_default();
+            known.extend(rule.verbs.iter().copied());
+        }
+    }
+    let rules: Vec<Value> = verbs
+        .into_iter()
+        .map(|((group, resource), verbs)| {
+            json!({ "apiGroups": [group], "resources": [resource], "verbs": verbs })
+        })
+        .collect();
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": { "name": name },
+        "rules": rules,
+    })
 }
 
 /// How a reconcile that went well ended.
@@ -128,6 +169,13 @@ pub trait Controller: Send + Sync + 'static {
 
     /// What it may do, for a ClusterRole: exactly the verbs that it uses.
     fn rbac(&self) -> Vec<PolicyRule>;
+
+    /// What the core's controllers may do to the kinds of this one: for a ClusterRole with the
+    /// label `cluster.x-k8s.io/aggregate-to-manager: "true"`, which grants it to a manager of the
+    /// core in whatever process.
+    fn rbac_of_core(&self) -> Vec<PolicyRule> {
+        Vec::new()
+    }
 
     /// Called once before the first reconcile: add indexes and listeners.
     fn start(&self, runtime: &Runtime) {

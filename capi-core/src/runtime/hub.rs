@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{
-    Change, Controller, Metrics, ObjectKey, ResourceType, Runtime, Watch,
+    Change, Controller, Metrics, Object, ObjectKey, ResourceType, Runtime, Watch,
     queue::{Finished, Item, Queue, QueueConfig},
     workload::WorkloadEvent,
 };
@@ -58,6 +58,13 @@ impl Hub {
         &self.routes[item.controller].controller
     }
 
+    /// Whether one of the controllers reconciles this kind, in whatever version.
+    pub(crate) fn reconciles(&self, group: &str, kind: &str) -> bool {
+        self.routes
+            .iter()
+            .any(|route| route.resource.group() == group && route.resource.kind() == kind)
+    }
+
     /// The kinds that must be listed before anything is reconciled.
     pub(crate) fn kinds(&self) -> Vec<ResourceType> {
         let mut kinds = Vec::new();
@@ -92,6 +99,16 @@ impl Hub {
                             let owners = object.owners().iter();
                             for owner in owners.filter(|owner| owner.is(group, kind)) {
                                 self.add(runtime, index, object.key().sibling(&owner.name));
+                            }
+                        }
+                    }
+                    Watch::OwnedBy { group, kind, map } => {
+                        let owned = |object: &Arc<Object>| {
+                            object.owners().iter().any(|owner| owner.is(group, kind))
+                        };
+                        if change.old.iter().chain(&change.new).any(owned) {
+                            for key in map(runtime, change) {
+                                self.add(runtime, index, key);
                             }
                         }
                     }
@@ -142,8 +159,7 @@ impl Hub {
         }
         let lane = object
             .as_ref()
-            .and_then(|object| object.label(labels::CLUSTER_NAME))
-            .map_or_else(|| key.clone(), |cluster| key.sibling(cluster));
+            .map_or_else(|| key.clone(), |object| object.cluster_key());
         self.metrics.added(route.controller.name());
         let now = runtime.clock().now();
         self.queue().add(Item { controller, key }, lane, now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, ObjectKey, ResourceType, Writer};
+use super::{Error, ObjectKey, PolicyRule, ResourceType, Writer};
 use crate::clock::Clock;
 
 /// Which Lease, and how long.
@@ -37,6 +37,13 @@ impl LeaseConfig {
             renew_deadline: Duration::from_secs(10),
             retry_period: Duration::from_secs(2),
         }
+    }
+
+    /// What the holder of a Lease may do: read it, make it, renew it.
+    #[must_use]
+    pub fn rbac() -> Vec<PolicyRule> {
+        let verbs = ["get", "create", "update"];
+        vec![PolicyRule::new("coordination.k8s.io", ["leases"], verbs)]
     }
 }
 

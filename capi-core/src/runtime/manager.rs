@@ -17,16 +17,18 @@ use tracing::Instrument as _;
 
 use super::{
     Cache, Connector, Controller, Error, KubeconfigConnector, LeaseConfig, Metrics, ObjectKey,
-    QueueConfig, ResourceType, Selection, Workloads, Writer,
+    Pace, QueueConfig, ResourceType, Selection, Workloads, Writer,
     external::custom_resource_definitions,
     hub::Hub,
     lease::Elector,
     queue::{Finished, Item},
 };
-use crate::{api::labels, clock::Clock, provider::Waker};
+use crate::{api::labels, clock::Clock, plan::row::fingerprint, provider::Waker};
 
 /// A reconcile that takes longer is dropped and tried again.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often machines at rest are looked at, unless the application says otherwise.
+pub const RESYNC: Duration = Duration::from_secs(600);
 /// How long a shutdown waits for reconciles that run.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
 
@@ -45,6 +47,8 @@ struct Inner {
     connector: Arc<dyn Connector>,
     hub: Hub,
     metrics: Arc<Metrics>,
+    pace: Arc<Pace>,
+    resync: Option<Duration>,
     seed: AtomicU64,
 }
 
@@ -81,6 +85,30 @@ impl Runtime {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
+    }
+
+    /// When states on the way are written.
+    #[must_use]
+    pub fn pace(&self) -> &Pace {
+        &self.0.pace
+    }
+
+    /// Whether a controller of this manager reconciles a kind, in whatever version.
+    #[must_use]
+    pub fn reconciles(&self, group: &str, kind: &str) -> bool {
+        self.0.hub.reconciles(group, kind)
+    }
+
+    /// When to look again at something at rest outside the API server, which sends no events: the
+    /// manager's [`resync`](ManagerBuilder::resync), up to a tenth shorter or longer, so that the
+    /// objects of a manager that starts do not stay in step. The same for the same `uid`.
+    #[must_use]
+    pub fn resync_after(&self, uid: &str) -> Option<Duration> {
+        let resync = self.0.resync?;
+        let share = fingerprint(uid) % 2001;
+        // 0.9 to 1.1, in steps of a ten-thousandth.
+        let factor = 9000 + u32::try_from(share).unwrap_or_default();
+        Some(resync.saturating_mul(factor) / 10_000)
     }
 
     /// Connections to workload clusters.
@@ -150,6 +178,7 @@ pub struct ManagerBuilder {
     lease: Option<LeaseConfig>,
     queue: QueueConfig,
     concurrency: usize,
+    resync: Option<Duration>,
     seed: Option<u64>,
     component: String,
 }
@@ -221,6 +250,15 @@ impl ManagerBuilder {
         self
     }
 
+    /// How often machines at rest are looked at although nothing happened, since no event tells
+    /// when one vanishes; [`RESYNC`] unless said otherwise, never for `None`. Costs a call of the
+    /// provider each, and no write while all is as it was.
+    #[must_use]
+    pub fn resync(mut self, resync: impl Into<Option<Duration>>) -> Self {
+        self.resync = resync.into();
+        self
+    }
+
     /// Where names and other choices begin, so that a run can be repeated.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -239,6 +277,7 @@ impl ManagerBuilder {
     #[must_use]
     pub fn build(self) -> Manager {
         let metrics = Arc::new(Metrics::default());
+        let pace = Arc::new(Pace::default());
         let selections = BTreeMap::from([
             (
                 secrets(),
@@ -265,6 +304,7 @@ impl ManagerBuilder {
             self.client.clone(),
             cache.clone(),
             Arc::clone(&metrics),
+            Arc::clone(&pace),
             self.clock.clone(),
             self.component.into(),
         );
@@ -289,12 +329,19 @@ impl ManagerBuilder {
             connector: self.connector,
             hub,
             metrics,
+            pace,
+            resync: self.resync,
             seed: AtomicU64::new(seed),
         }));
         let weak = Arc::downgrade(&runtime.0);
         runtime.0.cache.on_change(move |change| {
             if let Some(inner) = weak.upgrade() {
                 let runtime = Runtime(inner);
+                if change.new.is_none() {
+                    runtime
+                        .pace()
+                        .forget(&change.resource, change.object().key());
+                }
                 let gone = change.new.is_none() && change.resource.kind() == "Cluster";
                 if gone && let Some(workloads) = runtime.0.workloads.get() {
                     workloads.forget(change.object().key());
@@ -331,6 +378,7 @@ impl Manager {
             lease: None,
             queue: QueueConfig::default(),
             concurrency: 64,
+            resync: Some(RESYNC),
             seed: None,
             component: "capi-manager".to_owned(),
         }

@@ -14,6 +14,7 @@ mod lease;
 mod manager;
 mod metrics;
 mod object;
+mod pace;
 mod query;
 mod queue;
 mod reflect;
@@ -23,13 +24,16 @@ mod workload;
 mod writer;
 
 pub use cache::{Cache, Selection};
-pub use controller::{Controller, MapChange, MapCluster, MapNode, Outcome, PolicyRule, Watch};
+pub use controller::{
+    Controller, MapChange, MapCluster, MapNode, Outcome, PolicyRule, Watch, cluster_role,
+};
 pub use error::Error;
 pub use external::{External, custom_resource_definitions};
 pub use lease::LeaseConfig;
-pub use manager::{Manager, ManagerBuilder, Runtime, secrets};
+pub use manager::{Manager, ManagerBuilder, RESYNC, Runtime, secrets};
 pub use metrics::Metrics;
 pub use object::{Object, ObjectKey, Owner};
+pub use pace::{PATIENCE, Pace, QUIET};
 pub use queue::QueueConfig;
 pub use resource::ResourceType;
 pub use store::{Change, IndexFn, Store};

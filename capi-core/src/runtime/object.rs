@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::Error;
+use crate::api::labels;
 
 /// Namespace and name; the namespace of a cluster-scoped object is empty.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,6 +177,13 @@ impl Object {
     /// A label's value.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.meta.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The key of the Cluster that its label names; its own where there is no such label, as a
+    /// Cluster has none.
+    pub fn cluster_key(&self) -> ObjectKey {
+        self.label(labels::CLUSTER_NAME)
+            .map_or_else(|| self.key.clone(), |cluster| self.key.sibling(cluster))
     }
 
     /// `metadata.labels`.

@@ -38,7 +38,7 @@ impl Default for QueueConfig {
     fn default() -> Self {
         Self {
             burst: 20,
-            per_second: 2.0,
+            per_second: 10.0,
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(120),
         }

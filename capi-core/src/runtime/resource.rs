@@ -41,6 +41,12 @@ impl ResourceType {
         Self::new(group, version, kind, pluralize(&kind.to_lowercase()), true)
     }
 
+    /// A kind of the type that stands for it, named as Cluster API's contract demands.
+    #[must_use]
+    pub fn of<K: kube_core::Resource<DynamicType = ()>>() -> Self {
+        Self::by_convention(&K::group(&()), &K::version(&()), &K::kind(&()))
+    }
+
     /// API group; empty for the core group.
     #[must_use]
     pub fn group(&self) -> &str {

@@ -26,7 +26,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// Probes that fail in a row before the connection counts as lost.
 const PROBE_FAILURES: u32 = 5;
 /// The first wait after a connection that failed; doubles up to [`RETRY_MAX`].
-const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MIN: Duration = Duration::from_millis(25);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
 /// Makes a client for a workload cluster. The application supplies it, so that simulators and
@@ -124,6 +124,7 @@ pub(crate) enum WorkloadEvent {
 struct Entry {
     state: Arc<RwLock<ConnectionState>>,
     kubeconfig_changed: Arc<Notify>,
+    retry: Arc<Notify>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -183,8 +184,10 @@ impl Workloads {
         let entry = entries.entry(cluster.clone()).or_insert_with(|| {
             let state = Arc::new(RwLock::new(ConnectionState::default()));
             let kubeconfig_changed = Arc::new(Notify::new());
+            let retry = Arc::new(Notify::new());
             let keeper = Keeper {
                 kubeconfig_changed: Arc::clone(&kubeconfig_changed),
+                retry: Arc::clone(&retry),
                 cluster: cluster.clone(),
                 connector: Arc::clone(&self.connector),
                 clock: self.clock.clone(),
@@ -195,6 +198,7 @@ impl Workloads {
             Entry {
                 state,
                 kubeconfig_changed,
+                retry,
                 task: tokio::spawn(keeper.run()),
             }
         });
@@ -221,6 +225,18 @@ impl Workloads {
         })
     }
 
+    /// A cluster that did not answer is likely to answer now: its next attempt begins at once.
+    /// Does nothing for one that is connected, or that nobody asked for.
+    pub fn retry(&self, cluster: &ObjectKey) {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get(cluster) {
+            let state = entry.state.read().unwrap_or_else(PoisonError::into_inner);
+            if state.workload.is_none() {
+                entry.retry.notify_one();
+            }
+        }
+    }
+
     /// Ends the connection to a cluster that is gone.
     pub(crate) fn forget(&self, cluster: &ObjectKey) {
         self.entries
@@ -242,6 +258,7 @@ impl Workloads {
 struct Keeper {
     cluster: ObjectKey,
     kubeconfig_changed: Arc<Notify>,
+    retry: Arc<Notify>,
     connector: Arc<dyn Connector>,
     clock: Clock,
     secrets: Arc<Store>,
@@ -292,6 +309,7 @@ impl Keeper {
                     tokio::select! {
                         biased;
                         () = changed.notified() => {}
+                        () = self.retry.notified() => {}
                         () = self.clock.sleep(wait) => {}
                     }
                 }

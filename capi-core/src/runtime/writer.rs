@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Cache, Error, Metrics, Object, ObjectKey, ResourceType, query};
+use super::{Cache, Error, Metrics, Object, ObjectKey, Pace, ResourceType, query};
 use crate::clock::Clock;
 
 /// What happens to the objects that a deleted one owns.
@@ -27,6 +27,7 @@ pub struct Writer {
     client: kube::Client,
     cache: Cache,
     metrics: Arc<Metrics>,
+    pace: Arc<Pace>,
     clock: Clock,
     component: Arc<str>,
     /// Until when the Lease surely is ours, where there is one.
@@ -38,6 +39,7 @@ impl Writer {
         client: kube::Client,
         cache: Cache,
         metrics: Arc<Metrics>,
+        pace: Arc<Pace>,
         clock: Clock,
         component: Arc<str>,
     ) -> Self {
@@ -45,6 +47,7 @@ impl Writer {
             client,
             cache,
             metrics,
+            pace,
             clock,
             component,
             leads_until: Arc::default(),
@@ -325,6 +328,7 @@ impl Writer {
             .send(method, resource, path, content_type, body)
             .await?;
         let object = Arc::new(Object::from_bytes(answer)?);
+        self.pace.wrote(object.cluster_key(), self.clock.now());
         if object.is_deleting() && object.finalizers().is_empty() {
             // The last finalizer went with this write, and the object with it.
             self.cache.forget(resource, &object);

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kube_core::Resource as _;
 use serde_json::json;
 
 use super::{
     ports::{SlotTable, context},
-    subject::{CORE, Subject},
+    subject::{CORE, Subject, of_cluster, rbac_of_clones},
 };
 use crate::{
     api::{Cluster, Machine, labels},
@@ -29,11 +28,7 @@ pub struct BootstrapHost<P: Bootstrap> {
 impl<P: Bootstrap> BootstrapHost<P> {
     /// Hosts the bootstrap objects of a provider.
     pub fn new(provider: Arc<P>) -> Self {
-        let resource = ResourceType::by_convention(
-            &P::Config::group(&()),
-            &P::Config::version(&()),
-            &P::Config::kind(&()),
-        );
+        let resource = ResourceType::of::<P::Config>();
         Self {
             provider,
             name: resource.kind().to_ascii_lowercase(),
@@ -182,7 +177,6 @@ impl<P: Bootstrap> Controller for BootstrapHost<P> {
             self.resource.group().to_owned(),
             self.resource.kind().to_owned(),
         );
-        let resource = self.resource.clone();
         let by_machine = move |_: &Runtime, change: &Change| {
             let Ok(machine) = change.object().decode::<Machine>() else {
                 return Vec::new();
@@ -195,18 +189,7 @@ impl<P: Bootstrap> Controller for BootstrapHost<P> {
         };
         vec![
             Watch::kind(Machine::KIND.into(), by_machine),
-            Watch::kind(
-                Cluster::KIND.into(),
-                move |runtime: &Runtime, change: &Change| {
-                    let store = runtime.cache().store(&resource);
-                    let cluster = change.object().key();
-                    store
-                        .of_cluster(cluster)
-                        .iter()
-                        .map(|object| object.key().clone())
-                        .collect()
-                },
-            ),
+            of_cluster(&self.resource),
         ]
     }
 
@@ -223,6 +206,10 @@ impl<P: Bootstrap> Controller for BootstrapHost<P> {
             PolicyRule::new("", ["secrets"], ["get", "list", "watch", "create", "patch"]),
             PolicyRule::new("", ["events"], ["create"]),
         ]
+    }
+
+    fn rbac_of_core(&self) -> Vec<PolicyRule> {
+        rbac_of_clones(&self.resource)
     }
 
     async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kube_core::Resource as _;
 use serde_json::json;
 
 use super::{
@@ -30,16 +29,8 @@ pub struct InfraClusterHost<P: Infrastructure> {
 impl<P: Infrastructure> InfraClusterHost<P> {
     /// Hosts the clusters of a provider.
     pub fn new(provider: Arc<P>) -> Self {
-        let resource = ResourceType::by_convention(
-            &P::Cluster::group(&()),
-            &P::Cluster::version(&()),
-            &P::Cluster::kind(&()),
-        );
-        let machines = ResourceType::by_convention(
-            &P::Machine::group(&()),
-            &P::Machine::version(&()),
-            &P::Machine::kind(&()),
-        );
+        let resource = ResourceType::of::<P::Cluster>();
+        let machines = ResourceType::of::<P::Machine>();
         let finalizer = provider
             .cluster_finalizer()
             .unwrap_or_else(conventional_finalizer::<P::Cluster>);
@@ -129,23 +120,6 @@ impl<P: Infrastructure> InfraClusterHost<P> {
             Err(error) => subject.unready(Err(error)).await,
         }
     }
-
-    /// The Cluster that owns the object, or that its label names.
-    fn owner(&self, subject: &Subject<P::Cluster>) -> Result<Option<Arc<Cluster>>, Error> {
-        let store = subject.runtime.cache().store(&Cluster::KIND.into());
-        let owner = subject
-            .object
-            .owners()
-            .iter()
-            .find(|owner| owner.is(CORE, "Cluster"));
-        let Some(owner) = owner else {
-            return subject.cluster();
-        };
-        store
-            .get(&subject.key().sibling(&owner.name))
-            .map(|object| object.decode())
-            .transpose()
-    }
 }
 
 fn cluster_key<K: crate::provider::ProviderKind>(
@@ -229,6 +203,15 @@ impl<P: Infrastructure> Controller for InfraClusterHost<P> {
         ]
     }
 
+    fn rbac_of_core(&self) -> Vec<PolicyRule> {
+        let verbs = ["list", "watch", "patch", "delete"];
+        vec![PolicyRule::new(
+            self.resource.group(),
+            [self.resource.plural()],
+            verbs,
+        )]
+    }
+
     async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
         let Some(mut subject) = Subject::<P::Cluster>::load(runtime, &self.resource, key)? else {
             return Ok(Outcome::done());
@@ -236,7 +219,7 @@ impl<P: Infrastructure> Controller for InfraClusterHost<P> {
         if subject.has_annotation(annotations::MANAGED_BY) {
             return Ok(Outcome::done().blocked_on("managed by another system"));
         }
-        let Some(cluster) = self.owner(&subject)? else {
+        let Some(cluster) = subject.owning_cluster()? else {
             return Ok(Outcome::done().blocked_on("a Cluster that owns it"));
         };
         if subject.paused(Some(&cluster)) {

@@ -1,26 +1,36 @@
 //! Infrastructure machines.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use kube_core::Resource as _;
+use jiff::Timestamp;
 use secrecy::SecretSlice;
 use serde_json::json;
 
 use super::{
     ports::{SlotTable, context},
-    subject::{CORE, Subject, conventional_finalizer},
+    subject::{CORE, Subject, conventional_finalizer, of_cluster, rbac_of_clones},
 };
 use crate::{
     api::{Cluster, IPAddress, IPAddressClaim, Machine},
     contract::BootstrapConfigView,
-    plan::condition::{is_true, types},
-    provider::{Identity as _, Infrastructure, MachineContext, Progress, Recorded, StatusFields},
+    plan::condition::{Wanted, is_true, types},
+    provider::{
+        ErrorClass, Identity as _, Infrastructure, MachineContext, Progress, ProviderError,
+        Recorded, StatusFields,
+    },
     runtime::{
         Change, Controller, Error, ObjectKey, Outcome, PolicyRule, Propagation, ResourceType,
         Runtime, Watch, secrets,
     },
 };
+
+/// How long a machine that was ready counts as ready although calls about it fail.
+pub const READY_GRACE: Duration = Duration::from_secs(60);
 
 /// The controller of a provider's infrastructure machines.
 pub struct InfraMachineHost<P: Infrastructure> {
@@ -30,21 +40,15 @@ pub struct InfraMachineHost<P: Infrastructure> {
     name: String,
     finalizer: String,
     slots: SlotTable,
+    /// Since when calls about machines that were ready fail.
+    failing: Mutex<BTreeMap<ObjectKey, Timestamp>>,
 }
 
 impl<P: Infrastructure> InfraMachineHost<P> {
     /// Hosts the machines of a provider.
     pub fn new(provider: Arc<P>) -> Self {
-        let resource = ResourceType::by_convention(
-            &P::Machine::group(&()),
-            &P::Machine::version(&()),
-            &P::Machine::kind(&()),
-        );
-        let clusters = ResourceType::by_convention(
-            &P::Cluster::group(&()),
-            &P::Cluster::version(&()),
-            &P::Cluster::kind(&()),
-        );
+        let resource = ResourceType::of::<P::Machine>();
+        let clusters = ResourceType::of::<P::Cluster>();
         let finalizer = provider
             .machine_finalizer()
             .unwrap_or_else(conventional_finalizer::<P::Machine>);
@@ -55,7 +59,42 @@ impl<P: Infrastructure> InfraMachineHost<P> {
             clusters,
             finalizer,
             slots: SlotTable::default(),
+            failing: Mutex::default(),
         }
+    }
+
+    /// Since when calls about a machine fail; forgotten when one succeeds.
+    fn failing(&self, key: &ObjectKey, fails: bool, now: Timestamp) -> Timestamp {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if fails {
+            *failing.entry(key.clone()).or_insert(now)
+        } else {
+            failing.remove(key);
+            now
+        }
+    }
+
+    /// A call about a machine failed in a way that may pass by itself. One that was ready counts
+    /// as ready for [`READY_GRACE`], so that a busy API does not hold up a rollout.
+    async fn failed(
+        &self,
+        mut subject: Subject<P::Machine>,
+        was_ready: bool,
+        error: ProviderError,
+    ) -> Result<Outcome, Error> {
+        let now = subject.runtime.clock().now();
+        let since = self.failing(subject.key(), true, now);
+        let lasts = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+        if !was_ready || lasts >= READY_GRACE {
+            return subject.unready(Err(error)).await;
+        }
+        let message = format!(
+            "{}; counts as ready until this has lasted {} s",
+            error.full_message(),
+            READY_GRACE.as_secs()
+        );
+        subject.set_condition(Wanted::is_true(types::READY, "Ready").message(message));
+        subject.failed(error).await
     }
 
     async fn machine_context(
@@ -227,10 +266,20 @@ impl<P: Infrastructure> InfraMachineHost<P> {
         };
         cx.bootstrap_data = Some(data);
         cx.bootstrap_format = format;
-        let facts = match self.provider.ensure(&cx, &recorded).await {
-            Ok(Progress::Ready(facts)) => facts,
-            Ok(Progress::Waiting(wait)) => return subject.unready(Ok(wait)).await,
-            Err(error) => return subject.unready(Err(error)).await,
+        let answer = self.provider.ensure(&cx, &recorded).await;
+        let facts = match answer {
+            Err(error) if error.class() == ErrorClass::Transient => {
+                return self.failed(subject, recorded.was_ready, error).await;
+            }
+            answer => {
+                let now = subject.runtime.clock().now();
+                self.failing(subject.key(), false, now);
+                match answer {
+                    Ok(Progress::Ready(facts)) => facts,
+                    Ok(Progress::Waiting(wait)) => return subject.unready(Ok(wait)).await,
+                    Err(error) => return subject.unready(Err(error)).await,
+                }
+            }
         };
         if !recorded.was_ready {
             let id = recorded.identity.provider_id();
@@ -248,7 +297,9 @@ impl<P: Infrastructure> InfraMachineHost<P> {
         subject.merge_status(facts.status);
         subject.ready();
         subject.write_status().await?;
-        Ok(Outcome::done())
+        // Nobody tells when a machine vanishes.
+        let again = subject.runtime.resync_after(subject.object.uid());
+        Ok(again.map_or_else(Outcome::done, Outcome::after))
     }
 
     async fn destroy(
@@ -333,18 +384,6 @@ impl<P: Infrastructure> Controller for InfraMachineHost<P> {
                 }
             }
         };
-        let of_cluster = {
-            let kind = kind.clone();
-            move |runtime: &Runtime, change: &Change| {
-                let store = runtime.cache().store(&kind);
-                let cluster = change.object().key();
-                store
-                    .of_cluster(cluster)
-                    .iter()
-                    .map(|object| object.key().clone())
-                    .collect()
-            }
-        };
         let own_claims = {
             let kind = kind.clone();
             move |_: &Runtime, change: &Change| {
@@ -363,7 +402,7 @@ impl<P: Infrastructure> Controller for InfraMachineHost<P> {
                 group: CORE,
                 kind: Machine::KIND.kind,
             },
-            Watch::kind(Cluster::KIND.into(), of_cluster),
+            of_cluster(&self.resource),
             Watch::kind(IPAddressClaim::KIND.into(), own_claims),
             Watch::kind(
                 IPAddress::KIND.into(),
@@ -424,9 +463,14 @@ impl<P: Infrastructure> Controller for InfraMachineHost<P> {
         ]
     }
 
+    fn rbac_of_core(&self) -> Vec<PolicyRule> {
+        rbac_of_clones(&self.resource)
+    }
+
     async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
         let Some(mut subject) = Subject::<P::Machine>::load(runtime, &self.resource, key)? else {
             self.slots.release(key);
+            self.failing(key, false, runtime.clock().now());
             return Ok(Outcome::done());
         };
         if let Some(identity) = self.provider.read_identity(&subject.typed)? {

@@ -591,7 +591,7 @@ impl<P: Ipam> Controller for PoolHost<P> {
             .await?;
         let status = self.provider.pool_status(&subject.typed, &used);
         subject.merge_status(status);
-        subject.write_fields().await?;
+        subject.write_fields(true).await?;
         Ok(Outcome::done())
     }
 }

@@ -15,6 +15,6 @@ mod subject;
 pub use bootstrap::BootstrapHost;
 pub use control_plane::ControlPlaneHost;
 pub use infra_cluster::InfraClusterHost;
-pub use infra_machine::InfraMachineHost;
+pub use infra_machine::{InfraMachineHost, READY_GRACE};
 pub use ipam::{ClaimHost, PoolHost};
 pub use pools::AddressBook;

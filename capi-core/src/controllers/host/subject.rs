@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Cluster, Condition, Machine, annotations, labels, patch::merge_patch},
-    controllers::QUIET,
     plan::condition::{Conditions, Wanted, types},
     provider::{Again, ErrorClass, Progress, ProviderError, ProviderKind, StatusFields, Wait},
-    runtime::{Error, Object, ObjectKey, Outcome, ResourceType, Runtime},
+    contract::pluralize,
+    runtime::{Error, Object, ObjectKey, Outcome, PolicyRule, ResourceType, Runtime, Watch},
 };
 
 /// A provider that waits for an event is looked at all the same after this time.
@@ -88,6 +88,19 @@ impl<K: ProviderKind> Subject<K> {
             self.after["spec"] = spec.clone();
         }
         Ok(())
+    }
+
+    /// The Cluster that owns the object, or that its label names, if it exists.
+    pub(crate) fn owning_cluster(&self) -> Result<Option<Arc<Cluster>>, Error> {
+        let mut owners = self.object.owners().iter();
+        let Some(owner) = owners.find(|owner| owner.is(CORE, Cluster::KIND.kind)) else {
+            return self.cluster();
+        };
+        let store = self.runtime.cache().store(&Cluster::KIND.into());
+        store
+            .get(&self.key().sibling(&owner.name))
+            .map(|object| object.decode())
+            .transpose()
     }
 
     /// The Cluster that the object's label names, if it exists.
@@ -259,21 +272,34 @@ impl<K: ProviderKind> Subject<K> {
 
     /// Writes the status, once, if it changed.
     pub(crate) async fn write_status(&mut self) -> Result<(), Error> {
+        self.write_status_when(true).await.map(drop)
+    }
+
+    /// Writes the status, once, if it changed; one on the way that is not `due` may be held back,
+    /// and then for how long is the answer.
+    pub(crate) async fn write_status_when(&mut self, due: bool) -> Result<Option<Duration>, Error> {
         if self.object.generation() > 0 {
             self.set_status("observedGeneration", json!(self.object.generation()));
         }
         let list = serde_json::to_value(self.conditions.as_slice())
             .map_err(|source| Error::decode("conditions", source))?;
         self.set_status("conditions", list);
-        self.write_fields().await
+        self.write_fields(due).await
     }
 
-    /// Writes status fields, once, if they changed; conditions stay as they are.
-    pub(crate) async fn write_fields(&mut self) -> Result<(), Error> {
+    /// The same for status fields; conditions stay as they are.
+    pub(crate) async fn write_fields(&mut self, due: bool) -> Result<Option<Duration>, Error> {
         let wanted = self.after.clone();
+        let pace = self.runtime.pace();
         let Some(status) = self.diff(&wanted, "status")? else {
-            return Ok(());
+            pace.forget(&self.resource, self.key());
+            return Ok(None);
         };
+        let now = self.runtime.clock().now();
+        if !due && let Some(hold) = pace.hold(&self.resource, &self.object, &status, now) {
+            return Ok(Some(hold));
+        }
+        pace.forget(&self.resource, self.key());
         let mut patch = json!({ "status": status });
         if patch["status"].get("conditions").is_some() {
             patch["metadata"] = json!({ "resourceVersion": self.object.resource_version() });
@@ -283,11 +309,12 @@ impl<K: ProviderKind> Subject<K> {
             .merge_patch_status(&self.resource, self.key(), &patch)
             .await
         {
-            Ok(object) => self.renew(object),
+            Ok(object) => self.renew(object)?,
             // Nothing is lost: the object went while it was being described.
-            Err(error) if error.is_not_found() => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
         }
+        Ok(None)
     }
 
     /// What a merge patch of one part must say so that the object becomes `wanted`, in fields that
@@ -301,21 +328,6 @@ impl<K: ProviderKind> Subject<K> {
         Ok(merge_patch(before, wanted.get(part).unwrap_or(&empty)))
     }
 
-    /// Nothing was written about the object yet, and it has not been there for long.
-    fn is_newborn(&self) -> bool {
-        let created = self
-            .before
-            .pointer("/metadata/creationTimestamp")
-            .and_then(|time| time.as_str()?.parse::<jiff::Timestamp>().ok());
-        // The time of creation has whole seconds.
-        let grace = QUIET + Duration::from_secs(1);
-        let now = self.runtime.clock().now();
-        let young = created
-            .and_then(|created| created.checked_add(grace).ok())
-            .is_some_and(|end| now < end);
-        young && self.before.pointer("/status/conditions").is_none()
-    }
-
     /// Turns a provider's wait or error into the `Ready` condition, and says when to come again.
     /// An error that may pass by itself is returned, for the queue to back off.
     pub(crate) async fn unready(
@@ -323,39 +335,38 @@ impl<K: ProviderKind> Subject<K> {
         answer: Result<Wait, ProviderError>,
     ) -> Result<Outcome, Error> {
         match answer {
-            Ok(wait) if self.is_newborn() => {
-                // What it waits for may come at once: then there is nothing to tell.
-                Ok(Outcome::after(QUIET).blocked_on(wait.on))
-            }
             Ok(wait) => {
                 self.not_ready(&wait.reason, &wait.message);
-                self.write_status().await?;
+                let hold = self.write_status_when(false).await?;
                 let after = match wait.again {
                     Again::OnEvent => SLOW_LOOK,
                     Again::After(after) => after,
                 };
+                let after = hold.map_or(after, |hold| after.min(hold));
                 Ok(Outcome::after(after).blocked_on(wait.on))
+            }
+            Err(error) if error.class() == ErrorClass::Transient => {
+                self.not_ready(error.reason(), &error.full_message());
+                self.failed(error).await
             }
             Err(error) => {
                 let message = error.full_message();
                 self.not_ready(error.reason(), &message);
-                if error.class() != ErrorClass::Transient {
+                let reason = error.reason();
+                let known = self
+                    .before
+                    .pointer("/status/conditions")
+                    .is_some_and(|list| {
+                        list.as_array().into_iter().flatten().any(|condition| {
+                            condition["reason"] == reason
+                                && condition["message"] == message.as_str()
+                        })
+                    });
+                if !known {
                     let writer = self.runtime.writer().clone();
-                    let reason = error.reason().to_owned();
-                    let known = self
-                        .before
-                        .pointer("/status/conditions")
-                        .is_some_and(|list| {
-                            list.as_array().into_iter().flatten().any(|condition| {
-                                condition["reason"] == reason.as_str()
-                                    && condition["message"] == message.as_str()
-                            })
-                        });
-                    if !known {
-                        writer
-                            .event(&self.resource, &self.object, true, &reason, &message)
-                            .await;
-                    }
+                    writer
+                        .event(&self.resource, &self.object, true, reason, &message)
+                        .await;
                 }
                 self.write_status().await?;
                 match error.class() {
@@ -373,6 +384,13 @@ impl<K: ProviderKind> Subject<K> {
         }
     }
 
+    /// After an error that may pass by itself: says what is set of it if it does not pass soon,
+    /// and returns it, for the queue to back off.
+    pub(crate) async fn failed(mut self, error: ProviderError) -> Result<Outcome, Error> {
+        self.write_status_when(false).await?;
+        Err(error.into())
+    }
+
     /// Waiting for something that the core does.
     pub(crate) async fn wait(
         self,
@@ -385,6 +403,29 @@ impl<K: ProviderKind> Subject<K> {
         };
         self.unready(Ok(wait)).await
     }
+}
+
+/// What the core does to objects that it makes of templates, and to the templates.
+pub(crate) fn rbac_of_clones(kind: &ResourceType) -> Vec<PolicyRule> {
+    let template = pluralize(&format!("{}template", kind.kind().to_lowercase()));
+    vec![
+        PolicyRule::new(
+            kind.group(),
+            [kind.plural()],
+            ["list", "watch", "create", "patch", "delete"],
+        ),
+        PolicyRule::new(kind.group(), [&*template], ["list", "watch", "patch"]),
+    ]
+}
+
+/// Wakes all objects of a kind that bear the name of the Cluster that changed.
+pub(crate) fn of_cluster(kind: &ResourceType) -> Watch {
+    let kind = kind.clone();
+    Watch::kind(Cluster::KIND.into(), move |runtime, change| {
+        let store = runtime.cache().store(&kind);
+        let objects = store.of_cluster(change.object().key());
+        objects.iter().map(|object| object.key().clone()).collect()
+    })
 }
 
 fn to_value<K: ProviderKind>(typed: &K) -> Result<Value, Error> {

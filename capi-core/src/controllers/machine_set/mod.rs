@@ -5,14 +5,14 @@ mod collect;
 mod execute;
 mod make;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::{
-    execute::Execution,
+    execute::{Ending, Execution},
     sets::{CORE, Rows, machines},
 };
 use crate::{
@@ -71,7 +71,6 @@ impl std::fmt::Debug for MachineSetController {
 struct Planned {
     plan: MachineSetPlan,
     names: BTreeMap<Name, String>,
-    wait: Option<Duration>,
 }
 
 impl MachineSetController {
@@ -117,11 +116,7 @@ impl MachineSetController {
                     .set_order(&order.unwrap_or(crate::api::MachineDeletionOrder::Random));
                 let plan = machine_set::plan(facts, &entry.tally, now);
                 let names = collect::names(&plan, &entry.tally);
-                let wait = plan
-                    .status
-                    .as_ref()
-                    .and_then(|status| entry.pace.wait(status, status.is_at_rest(object), now));
-                Planned { plan, names, wait }
+                Planned { plan, names }
             })
     }
 }
@@ -141,6 +136,11 @@ impl Controller for MachineSetController {
             Watch::kind(machines(), sets_of_machine),
             Watch::kind(MachineDeployment::KIND.into(), sets_of_deployment),
             Watch::kind(Cluster::KIND.into(), sets_of_cluster),
+            Watch::OwnedBy {
+                group: CORE,
+                kind: Cluster::KIND.kind,
+                map: Arc::new(sets_of_control_plane),
+            },
         ]
     }
 
@@ -182,7 +182,7 @@ impl Controller for MachineSetController {
         let set = object.decode::<SetObject>()?;
         let now = runtime.clock().now();
         let collected = self.collect(runtime, &set, now).await?;
-        let Planned { plan, names, wait } = self.plan(runtime, &collected.facts, now);
+        let Planned { plan, names } = self.plan(runtime, &collected.facts, now);
 
         let lets_go = plan.metadata.lets_go(&set.metadata);
         let mut execution = Execution {
@@ -198,38 +198,27 @@ impl Controller for MachineSetController {
         let done = self
             .execute(runtime, &newest, &set, &collected, &plan, &names)
             .await;
-        if lets_go {
-            execution.write(&set.metadata, &plan.metadata, None).await?;
-            return Ok(Outcome::done());
+        let (mut status, mut rests) = (None, true);
+        if let Some(wanted) = &plan.status {
+            rests = wanted.is_at_rest(&set);
+            status = execution.status_patch(&set.status, &wanted.onto(&set, now))?;
         }
-        if let (Some(status), None) = (&plan.status, wait) {
-            let status = status.onto(&set, now);
-            execution.write_status(&set.status, &status).await?;
-        }
-        done?;
-        if let Some(error) = plan.errors.first() {
-            return Err(Error::Missing(error.clone()));
-        }
-        Ok(outcome(plan.again, wait, now, &plan.blocked_on))
-    }
-}
-
-/// When to look again, and what is waited for.
-pub(super) fn outcome(
-    again: Option<Timestamp>,
-    wait: Option<Duration>,
-    now: Timestamp,
-    blocked_on: &[crate::plan::Blocked],
-) -> Outcome {
-    let again = again.map(|again| {
-        let left = Duration::try_from(again.duration_since(now)).unwrap_or_default();
-        left.max(Duration::from_millis(1))
-    });
-    let after = [again, wait].into_iter().flatten().min();
-    let outcome = after.map_or_else(Outcome::done, Outcome::after);
-    match blocked_on.first() {
-        Some(blocked) => outcome.blocked_on(format!("{}: {}", blocked.on, blocked.message)),
-        None => outcome,
+        let hold = execution.hold(&status, rests || status.is_none());
+        let ended = execution
+            .finish(Ending {
+                current: &set.metadata,
+                metadata: &plan.metadata,
+                status,
+                spec_waits: false,
+                hold,
+                events: &[],
+                errors: &plan.errors,
+                again: plan.again,
+                blocked_on: &plan.blocked_on,
+            })
+            .await;
+        // What could not be done is told after what could be said.
+        done.and(ended)
     }
 }
 
@@ -291,4 +280,25 @@ fn sets_of_cluster(runtime: &Runtime, change: &Change) -> Vec<ObjectKey> {
         return Vec::new();
     }
     super::sets::of_cluster(runtime, &MachineSet::KIND.into(), change.object().key())
+}
+
+/// Which versions the control plane has decides whether machines are made.
+fn sets_of_control_plane(runtime: &Runtime, change: &Change) -> Vec<ObjectKey> {
+    let versions = |object: &Arc<Object>| {
+        let value = object.value().ok()?;
+        let status = value.get("status")?;
+        Some((
+            value.pointer("/spec/version").cloned(),
+            status.get("version").cloned(),
+            status.get("versions").cloned(),
+        ))
+    };
+    let control_plane = change.object();
+    if change.resource.group() == CORE
+        || change.old.as_ref().and_then(versions) == change.new.as_ref().and_then(versions)
+    {
+        return Vec::new();
+    }
+    let cluster = control_plane.cluster_key();
+    super::sets::of_cluster(runtime, &MachineSet::KIND.into(), &cluster)
 }

@@ -2,7 +2,6 @@
 //! templates as facts.
 
 mod owned;
-mod pace;
 mod rows;
 
 pub(super) use super::collect::CORE;

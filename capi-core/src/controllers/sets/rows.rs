@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{machines, owned_fields, pace::Pace};
+use super::{machines, owned_fields};
 use crate::{
     api::{Machine, MachineDeletionOrder},
     controllers::collect::metadata,
@@ -25,8 +25,6 @@ pub(crate) struct Entry {
     wanted: Option<PropagatedFields>,
     /// Machines that may lack the objects that they are made of.
     pub(crate) incomplete: BTreeSet<String>,
-    /// When the status may be written.
-    pub(crate) pace: Pace,
 }
 
 impl Entry {
@@ -35,7 +33,6 @@ impl Entry {
             tally: Tally::new(prefix, MachineDeletionOrder::Random),
             wanted: None,
             incomplete: BTreeSet::new(),
-            pace: Pace::default(),
         }
     }
 

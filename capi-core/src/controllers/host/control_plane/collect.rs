@@ -373,7 +373,7 @@ fn owning(cluster: &Cluster, provisioned: bool, workers: Vec<String>) -> Control
 
 /// The status of a control plane in the planner's terms. One that cannot be read is as good as
 /// none: it is written anew.
-fn contract_status(status: &Value) -> Option<ControlPlaneStatus> {
+pub(super) fn contract_status(status: &Value) -> Option<ControlPlaneStatus> {
     let mut read: ControlPlaneStatus = serde_json::from_value(status.clone()).ok()?;
     let at = |path| status.pointer(path).and_then(Value::as_bool) == Some(true);
     read.initialized = at("/initialization/controlPlaneInitialized") || at("/initialized");

@@ -7,15 +7,15 @@ mod nodes;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use kube_core::Resource as _;
 use serde_json::json;
 
 use super::subject::{CORE, Subject, conventional_finalizer};
 use crate::{
-    api::{Cluster, ConditionStatus, Machine, labels},
+    api::{Cluster, ConditionStatus, Machine, StatusVersion, labels},
     plan::control_plane::{self, ControlPlanePlan, ControlPlaneStatus},
     provider::ControlPlane,
     runtime::{
@@ -40,11 +40,7 @@ pub struct ControlPlaneHost<P: ControlPlane> {
 impl<P: ControlPlane> ControlPlaneHost<P> {
     /// Hosts the control planes of a provider.
     pub fn new(provider: Arc<P>) -> Self {
-        let resource = ResourceType::by_convention(
-            &P::ControlPlane::group(&()),
-            &P::ControlPlane::version(&()),
-            &P::ControlPlane::kind(&()),
-        );
+        let resource = ResourceType::of::<P::ControlPlane>();
         let finalizer = provider
             .finalizer()
             .unwrap_or_else(conventional_finalizer::<P::ControlPlane>);
@@ -71,28 +67,32 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
             .insert(uid.to_owned());
     }
 
-    /// The Cluster that owns the object, or that its label names.
-    fn cluster(&self, subject: &Subject<P::ControlPlane>) -> Result<Option<Arc<Cluster>>, Error> {
-        let store = subject.runtime.cache().store(&Cluster::KIND.into());
-        let owner = subject
-            .object
-            .owners()
-            .iter()
-            .find(|owner| owner.is(CORE, "Cluster"));
-        let Some(owner) = owner else {
-            return subject.cluster();
-        };
-        store
-            .get(&subject.key().sibling(&owner.name))
-            .map(|object| object.decode())
-            .transpose()
-    }
-
+    /// Writes the status; how long it is held back, where it is. It is not when the control plane
+    /// is at rest or goes, or when others wait for what it says: that the control plane was begun,
+    /// or which versions run, which decides whether workers are made.
     async fn write_status(
         &self,
         subject: &mut Subject<P::ControlPlane>,
         plan: &ControlPlanePlan,
-    ) -> Result<(), Error> {
+        replicas: Option<i32>,
+    ) -> Result<Option<Duration>, Error> {
+        let before = subject.status().and_then(collect::contract_status);
+        let before = before.unwrap_or_default();
+        let status = &plan.status;
+        let counts = [
+            status.replicas,
+            status.ready_replicas,
+            status.available_replicas,
+            status.up_to_date_replicas,
+        ];
+        let rests = plan.blocked_on.is_empty()
+            && plan.errors.is_empty()
+            && counts.into_iter().all(|count| Some(count) == replicas);
+        let due = rests
+            || subject.object.is_deleting()
+            || before.initialized != plan.status.initialized
+            || before.version != plan.status.version
+            || versions_of(&before.versions) != versions_of(&plan.status.versions);
         let ControlPlaneStatus {
             selector,
             replicas,
@@ -131,7 +131,7 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
         };
         let conditions: Vec<_> = conditions.iter().filter(over).collect();
         subject.set_status("conditions", json!(conditions));
-        subject.write_fields().await
+        subject.write_fields(due).await
     }
 }
 
@@ -160,6 +160,7 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
         });
         let (by_cluster, by_machine, by_secret) =
             (Arc::clone(&of), Arc::clone(&of), Arc::clone(&of));
+        let by_part = Arc::clone(&of);
         let (by_node, by_connection) = (Arc::clone(&of), of);
         vec![
             Watch::kind(
@@ -185,6 +186,19 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
                         .collect()
                 },
             ),
+            // What its machines are made of: a machine that runs can be the first of a cluster
+            // before anybody says so of its Machine.
+            Watch::OwnedBy {
+                group: CORE,
+                kind: Machine::KIND.kind,
+                map: Arc::new(move |runtime: &Runtime, change: &Change| {
+                    let part = change.object();
+                    if part.label(labels::CONTROL_PLANE).is_none() {
+                        return Vec::new();
+                    }
+                    by_part(runtime, &part.cluster_key()).into_iter().collect()
+                }),
+            },
             Watch::kind(secrets(), move |runtime: &Runtime, change: &Change| {
                 let secret = change.object();
                 let Some(cluster) = secret.label(labels::CLUSTER_NAME) else {
@@ -240,6 +254,15 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
         rules
     }
 
+    fn rbac_of_core(&self) -> Vec<PolicyRule> {
+        let verbs = ["list", "watch", "patch", "delete"];
+        vec![PolicyRule::new(
+            self.resource.group(),
+            [self.resource.plural()],
+            verbs,
+        )]
+    }
+
     async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
         let mut outcome = Outcome::done();
         for _ in 0..ROUNDS {
@@ -247,7 +270,7 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
             let Some(mut subject) = loaded else {
                 return Ok(Outcome::done());
             };
-            let Some(cluster) = self.cluster(&subject)? else {
+            let Some(cluster) = subject.owning_cluster()? else {
                 return Ok(Outcome::done().blocked_on("a Cluster that owns it"));
             };
             let desired = match self.provider.desired(&subject.typed) {
@@ -259,6 +282,7 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
                 Err(Error::Provider(error)) => return subject.unready(Err(error)).await,
                 Err(error) => return Err(error),
             };
+            let replicas = collected.desired.replicas;
             let now = runtime.clock().now();
             let plan = control_plane::plan(&collected.facts, now);
             let executed = self.execute(&mut subject, &collected, &plan).await;
@@ -269,7 +293,7 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
                 Ok(again) => again,
                 Err(error) => {
                     // What was found out is worth showing, also when something did not work.
-                    self.write_status(&mut subject, &plan).await?;
+                    self.write_status(&mut subject, &plan, replicas).await?;
                     return Err(error);
                 }
             };
@@ -277,8 +301,9 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
                 continue;
             }
             let gone = plan.metadata.lets_go(&collected.facts.metadata);
+            let mut hold = None;
             if !gone {
-                self.write_status(&mut subject, &plan).await?;
+                hold = self.write_status(&mut subject, &plan, replicas).await?;
                 self.set_node_provider_ids(runtime, &collected).await?;
             }
             if let Some(message) = plan.errors.first() {
@@ -287,16 +312,10 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
             outcome = Outcome::done();
             if let Some(at) = plan.again {
                 let wait = at.duration_since(runtime.clock().now());
-                outcome.requeue_after =
-                    Some(std::time::Duration::try_from(wait).unwrap_or_default());
+                outcome.requeue_after = Some(Duration::try_from(wait).unwrap_or_default());
             }
-            if let Some(retry) = collected.retry {
-                outcome.requeue_after = Some(
-                    outcome
-                        .requeue_after
-                        .map_or(retry, |after| after.min(retry)),
-                );
-            }
+            let after = [outcome.requeue_after, collected.retry, hold];
+            outcome.requeue_after = after.into_iter().flatten().min();
             outcome.blocked_on = plan
                 .blocked_on
                 .first()
@@ -304,7 +323,15 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
             return Ok(outcome);
         }
         // Still something to do at once: others get their turn first.
-        outcome.requeue_after = Some(std::time::Duration::from_millis(10));
+        outcome.requeue_after = Some(Duration::from_millis(10));
         Ok(outcome)
     }
+}
+
+/// Which versions run, whatever runs of each.
+fn versions_of(versions: &[StatusVersion]) -> Vec<&str> {
+    versions
+        .iter()
+        .map(|version| version.version.as_str())
+        .collect()
 }

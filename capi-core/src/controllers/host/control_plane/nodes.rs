@@ -6,7 +6,7 @@ use super::{ControlPlaneHost, collect::Collected};
 use crate::{
     api::{Machine, MachineAddressType},
     provider::ControlPlane,
-    runtime::{Error, Object, REQUEST_TIMEOUT, Runtime},
+    runtime::{Error, REQUEST_TIMEOUT, Runtime},
 };
 
 #[derive(serde::Deserialize, Default)]
@@ -77,12 +77,15 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
             let Ok(node) = serde_json::from_slice::<Node>(object.bytes()) else {
                 continue;
             };
-            if node.spec.provider_id.is_some_and(|id| !id.is_empty()) {
+            if node
+                .spec
+                .provider_id
+                .as_ref()
+                .is_some_and(|id| !id.is_empty())
+            {
                 continue;
             }
-            let mut matching = machines
-                .iter()
-                .filter(|machine| is(&node_facts(&object), machine));
+            let mut matching = machines.iter().filter(|machine| is(&node, machine));
             let (Some(machine), None) = (matching.next(), matching.next()) else {
                 continue;
             };
@@ -113,10 +116,6 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
         }
         Ok(())
     }
-}
-
-fn node_facts(object: &Object) -> Node {
-    serde_json::from_slice(object.bytes()).unwrap_or_default()
 }
 
 fn is(node: &Node, machine: &Machine) -> bool {
