@@ -306,19 +306,19 @@ impl Controller for ClusterController {
 
     fn rbac(&self) -> Vec<PolicyRule> {
         vec![
-            PolicyRule::new(CORE, ["clusters"], ["get", "list", "watch", "patch"]),
+            PolicyRule::new(CORE, ["clusters"], ["list", "watch", "patch"]),
             PolicyRule::new(CORE, ["clusters/status"], ["patch"]),
             PolicyRule::new(
                 CORE,
                 ["machines", "machinesets", "machinedeployments"],
-                ["get", "list", "watch", "delete"],
+                ["list", "watch", "delete"],
             ),
-            PolicyRule::new("", ["secrets"], ["get", "list", "watch", "create"]),
+            PolicyRule::new("", ["secrets"], ["list", "watch", "create"]),
             PolicyRule::new("", ["events"], ["create"]),
             PolicyRule::new(
                 "apiextensions.k8s.io",
                 ["customresourcedefinitions"],
-                ["get", "list", "watch"],
+                ["list", "watch"],
             ),
             // The kinds of providers are not known here; a provider's own ClusterRole grants them
             // through the label cluster.x-k8s.io/aggregate-to-manager.

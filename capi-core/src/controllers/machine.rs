@@ -452,7 +452,7 @@ impl Controller for MachineController {
 
     fn rbac(&self) -> Vec<PolicyRule> {
         vec![
-            PolicyRule::new(CORE, ["machines"], ["get", "list", "watch", "patch"]),
+            PolicyRule::new(CORE, ["machines"], ["list", "watch", "patch"]),
             PolicyRule::new(CORE, ["machines/status"], ["patch"]),
             PolicyRule::new(
                 CORE,
@@ -462,14 +462,14 @@ impl Controller for MachineController {
                     "machinedeployments",
                     "machinedrainrules",
                 ],
-                ["get", "list", "watch"],
+                ["list", "watch"],
             ),
-            PolicyRule::new("", ["secrets"], ["get", "list", "watch"]),
+            PolicyRule::new("", ["secrets"], ["list", "watch"]),
             PolicyRule::new("", ["events"], ["create"]),
             PolicyRule::new(
                 "apiextensions.k8s.io",
                 ["customresourcedefinitions"],
-                ["get", "list", "watch"],
+                ["list", "watch"],
             ),
             // The kinds of providers are not known here; a provider's own ClusterRole grants them
             // through the label cluster.x-k8s.io/aggregate-to-manager.

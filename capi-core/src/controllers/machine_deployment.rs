@@ -272,18 +272,14 @@ impl Controller for MachineDeploymentController {
     }
 
     fn rbac(&self) -> Vec<PolicyRule> {
-        let read = ["get", "list", "watch"];
+        let read = ["list", "watch"];
         vec![
-            PolicyRule::new(
-                CORE,
-                ["machinedeployments"],
-                ["get", "list", "watch", "patch"],
-            ),
+            PolicyRule::new(CORE, ["machinedeployments"], ["list", "watch", "patch"]),
             PolicyRule::new(CORE, ["machinedeployments/status"], ["patch"]),
             PolicyRule::new(
                 CORE,
                 ["machinesets"],
-                ["get", "list", "watch", "create", "patch", "delete"],
+                ["list", "watch", "create", "patch", "delete"],
             ),
             PolicyRule::new(CORE, ["clusters", "machines"], read),
             PolicyRule::new("apiextensions.k8s.io", ["customresourcedefinitions"], read),

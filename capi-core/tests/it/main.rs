@@ -8,6 +8,7 @@ mod hosts;
 mod ipam;
 mod leadership;
 mod lifecycle;
+mod servers;
 mod sets;
 mod simulation;
 mod support;

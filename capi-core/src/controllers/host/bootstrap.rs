@@ -196,14 +196,21 @@ impl<P: Bootstrap> Controller for BootstrapHost<P> {
     fn rbac(&self) -> Vec<PolicyRule> {
         let plural = self.resource.plural();
         vec![
-            PolicyRule::new(self.resource.group(), [plural], ["get", "list", "watch"]),
+            PolicyRule::new(self.resource.group(), [plural], ["list", "watch"]),
             PolicyRule::new(
                 self.resource.group(),
                 [&*format!("{plural}/status")],
                 ["patch"],
             ),
-            PolicyRule::new(CORE, ["clusters", "machines"], ["get", "list", "watch"]),
+            PolicyRule::new(CORE, ["clusters", "machines"], ["list", "watch"]),
             PolicyRule::new("", ["secrets"], ["get", "list", "watch", "create", "patch"]),
+            // The infrastructure machine, of any provider of that group.
+            PolicyRule::new("infrastructure.cluster.x-k8s.io", ["*"], ["list", "watch"]),
+            PolicyRule::new(
+                "apiextensions.k8s.io",
+                ["customresourcedefinitions"],
+                ["list", "watch"],
+            ),
             PolicyRule::new("", ["events"], ["create"]),
         ]
     }

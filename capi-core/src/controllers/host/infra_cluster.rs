@@ -182,11 +182,7 @@ impl<P: Infrastructure> Controller for InfraClusterHost<P> {
     fn rbac(&self) -> Vec<PolicyRule> {
         let plural = self.resource.plural();
         vec![
-            PolicyRule::new(
-                self.resource.group(),
-                [plural],
-                ["get", "list", "watch", "patch"],
-            ),
+            PolicyRule::new(self.resource.group(), [plural], ["list", "watch", "patch"]),
             PolicyRule::new(
                 self.resource.group(),
                 [&*format!("{plural}/status")],
@@ -195,9 +191,9 @@ impl<P: Infrastructure> Controller for InfraClusterHost<P> {
             PolicyRule::new(
                 self.machines.group(),
                 [self.machines.plural()],
-                ["get", "list", "watch"],
+                ["list", "watch"],
             ),
-            PolicyRule::new(CORE, ["clusters"], ["get", "list", "watch"]),
+            PolicyRule::new(CORE, ["clusters"], ["list", "watch"]),
             PolicyRule::new("", ["secrets"], ["get", "list", "watch"]),
             PolicyRule::new("", ["events"], ["create"]),
         ]

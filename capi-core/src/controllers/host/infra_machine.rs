@@ -427,11 +427,7 @@ impl<P: Infrastructure> Controller for InfraMachineHost<P> {
     fn rbac(&self) -> Vec<PolicyRule> {
         let plural = self.resource.plural();
         vec![
-            PolicyRule::new(
-                self.resource.group(),
-                [plural],
-                ["get", "list", "watch", "patch"],
-            ),
+            PolicyRule::new(self.resource.group(), [plural], ["list", "watch", "patch"]),
             PolicyRule::new(
                 self.resource.group(),
                 [&*format!("{plural}/status")],
@@ -440,25 +436,21 @@ impl<P: Infrastructure> Controller for InfraMachineHost<P> {
             PolicyRule::new(
                 self.clusters.group(),
                 [self.clusters.plural()],
-                ["get", "list", "watch"],
+                ["list", "watch"],
             ),
-            PolicyRule::new(CORE, ["clusters", "machines"], ["get", "list", "watch"]),
+            PolicyRule::new(CORE, ["clusters", "machines"], ["list", "watch"]),
             PolicyRule::new(
                 "ipam.cluster.x-k8s.io",
                 ["ipaddressclaims"],
-                ["get", "list", "watch", "create", "delete"],
+                ["list", "watch", "create", "delete"],
             ),
-            PolicyRule::new(
-                "ipam.cluster.x-k8s.io",
-                ["ipaddresses"],
-                ["get", "list", "watch"],
-            ),
+            PolicyRule::new("ipam.cluster.x-k8s.io", ["ipaddresses"], ["list", "watch"]),
             PolicyRule::new("", ["secrets"], ["get", "list", "watch"]),
             PolicyRule::new("", ["events"], ["create"]),
             PolicyRule::new(
                 "apiextensions.k8s.io",
                 ["customresourcedefinitions"],
-                ["get", "list", "watch"],
+                ["list", "watch"],
             ),
         ]
     }

@@ -389,23 +389,19 @@ impl<P: Ipam> Controller for ClaimHost<P> {
 
     fn rbac(&self) -> Vec<PolicyRule> {
         vec![
-            PolicyRule::new(
-                GROUP,
-                ["ipaddressclaims"],
-                ["get", "list", "watch", "patch"],
-            ),
+            PolicyRule::new(GROUP, ["ipaddressclaims"], ["list", "watch", "patch"]),
             PolicyRule::new(GROUP, ["ipaddressclaims/status"], ["patch"]),
             PolicyRule::new(
                 GROUP,
                 ["ipaddresses"],
-                ["get", "list", "watch", "create", "patch", "delete"],
+                ["list", "watch", "create", "patch", "delete"],
             ),
             PolicyRule::new(
                 self.pool_kind.group(),
                 [self.pool_kind.plural()],
-                ["get", "list", "watch"],
+                ["list", "watch"],
             ),
-            PolicyRule::new(CORE, ["clusters"], ["get", "list", "watch"]),
+            PolicyRule::new(CORE, ["clusters"], ["list", "watch"]),
             PolicyRule::new("", ["events"], ["create"]),
         ]
     }
@@ -542,13 +538,9 @@ impl<P: Ipam> Controller for PoolHost<P> {
     fn rbac(&self) -> Vec<PolicyRule> {
         let plural = self.kind.plural();
         vec![
-            PolicyRule::new(
-                self.kind.group(),
-                [plural],
-                ["get", "list", "watch", "patch"],
-            ),
+            PolicyRule::new(self.kind.group(), [plural], ["list", "watch", "patch"]),
             PolicyRule::new(self.kind.group(), [&*format!("{plural}/status")], ["patch"]),
-            PolicyRule::new(GROUP, ["ipaddresses"], ["get", "list", "watch"]),
+            PolicyRule::new(GROUP, ["ipaddresses"], ["list", "watch"]),
             PolicyRule::new("", ["events"], ["create"]),
         ]
     }

@@ -228,9 +228,11 @@ impl Secrets for Ports {
 
     async fn create(&self, request: SecretRequest) -> Result<NamedSecret, ProviderError> {
         let namespace = self.namespace().to_owned();
-        if let Some(existing) = self.get(&namespace, &request.name).await? {
-            return self.of_this_cluster(existing);
+        let key = ObjectKey::new(&*namespace, request.name.as_str());
+        if let Some(cached) = self.runtime.cache().store(&secrets()).get(&key) {
+            return self.of_this_cluster(read_secret(&cached)?);
         }
+        // One that is not in the cache is found out by the answer.
         let body = self.secret(&request);
         match self
             .runtime

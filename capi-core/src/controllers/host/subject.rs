@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{Cluster, Condition, Machine, annotations, labels, patch::merge_patch},
+    contract::pluralize,
     plan::condition::{Conditions, Wanted, types},
     provider::{Again, ErrorClass, Progress, ProviderError, ProviderKind, StatusFields, Wait},
-    contract::pluralize,
     runtime::{Error, Object, ObjectKey, Outcome, PolicyRule, ResourceType, Runtime, Watch},
 };
 

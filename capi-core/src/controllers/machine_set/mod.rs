@@ -145,14 +145,14 @@ impl Controller for MachineSetController {
     }
 
     fn rbac(&self) -> Vec<PolicyRule> {
-        let read = ["get", "list", "watch"];
+        let read = ["list", "watch"];
         vec![
-            PolicyRule::new(CORE, ["machinesets"], ["get", "list", "watch", "patch"]),
+            PolicyRule::new(CORE, ["machinesets"], ["list", "watch", "patch"]),
             PolicyRule::new(CORE, ["machinesets/status", "machines/status"], ["patch"]),
             PolicyRule::new(
                 CORE,
                 ["machines"],
-                ["get", "list", "watch", "create", "patch", "delete"],
+                ["list", "watch", "create", "patch", "delete"],
             ),
             PolicyRule::new(CORE, ["clusters", "machinedeployments"], read),
             PolicyRule::new("apiextensions.k8s.io", ["customresourcedefinitions"], read),

@@ -220,37 +220,36 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
     fn rbac(&self) -> Vec<PolicyRule> {
         let plural = self.resource.plural();
         let mut rules = vec![
-            PolicyRule::new(
-                self.resource.group(),
-                [plural],
-                ["get", "list", "watch", "patch"],
-            ),
+            PolicyRule::new(self.resource.group(), [plural], ["list", "watch", "patch"]),
             PolicyRule::new(
                 self.resource.group(),
                 [&*format!("{plural}/status")],
                 ["patch"],
             ),
-            PolicyRule::new(CORE, ["clusters"], ["get", "list", "watch"]),
+            PolicyRule::new(CORE, ["clusters"], ["list", "watch"]),
             PolicyRule::new(
                 CORE,
                 ["machines"],
-                ["get", "list", "watch", "create", "patch", "delete"],
+                ["list", "watch", "create", "patch", "delete"],
             ),
             PolicyRule::new(CORE, ["machines/status"], ["patch"]),
             PolicyRule::new("", ["secrets"], ["get", "list", "watch", "create", "patch"]),
             PolicyRule::new("", ["events"], ["create"]),
         ];
         // Infrastructure and bootstrap kinds of any provider of these groups.
-        for group in [
+        let made = ["list", "watch", "create"];
+        let templates = ["list", "watch", "create", "patch"];
+        rules.push(PolicyRule::new(
             "infrastructure.cluster.x-k8s.io",
-            "bootstrap.cluster.x-k8s.io",
-        ] {
-            rules.push(PolicyRule::new(
-                group,
-                ["*"],
-                ["get", "list", "watch", "create", "patch"],
-            ));
-        }
+            ["*"],
+            templates,
+        ));
+        rules.push(PolicyRule::new("bootstrap.cluster.x-k8s.io", ["*"], made));
+        rules.push(PolicyRule::new(
+            "apiextensions.k8s.io",
+            ["customresourcedefinitions"],
+            ["list", "watch"],
+        ));
         rules
     }
 
