@@ -20,7 +20,7 @@ use crate::{
     contract::{BootstrapConfigView, ControlPlaneView, InfraMachineView, Object as Facts},
     plan::{
         Action, ActionFailure,
-        condition::{find, types},
+        condition::{find, is_true, types},
         delete::machine::ControlPlaneFacts,
         lookup::Lookup,
         machine::{
@@ -194,7 +194,8 @@ impl MachineController {
     }
 
     /// How long the plan's writes are held back. Not at all when the Machine is at rest, when its
-    /// metadata changes, or when a provider that is not of this manager waits for its spec.
+    /// metadata changes, when it is no longer ready or available, which rollouts must know, or when
+    /// a provider that is not of this manager waits for its spec.
     fn hold(&self, execution: &Execution<'_>, facts: &MachineFacts, plan: &MachinePlan) -> Hold {
         let rests = plan.blocked_on.is_empty() && plan.errors.is_empty();
         let infrastructure = &facts.machine.spec.infrastructure_ref;
@@ -202,7 +203,12 @@ impl MachineController {
             && !execution
                 .runtime
                 .reconciles(&infrastructure.api_group, &infrastructure.kind);
-        let due = rests || waited_for || !plan.metadata.is_empty();
+        let before = &facts.machine.status.conditions;
+        let fell = !facts.machine.metadata.is_deleting()
+            && [types::READY, types::AVAILABLE]
+                .iter()
+                .any(|type_| is_true(before, type_) && !is_true(&plan.status.conditions, type_));
+        let due = rests || waited_for || fell || !plan.metadata.is_empty();
         execution.hold(&(&plan.spec, &plan.status), due)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     api::{Cluster, Condition, Machine, annotations, labels, patch::merge_patch},
     contract::pluralize,
-    plan::condition::{Conditions, Wanted, types},
+    plan::condition::{Conditions, Wanted, is_true, types},
     provider::{Again, ErrorClass, Progress, ProviderError, ProviderKind, StatusFields, Wait},
     runtime::{Error, Object, ObjectKey, Outcome, PolicyRule, ResourceType, Runtime, Watch},
 };
@@ -276,15 +276,29 @@ impl<K: ProviderKind> Subject<K> {
     }
 
     /// Writes the status, once, if it changed; one on the way that is not `due` may be held back,
-    /// and then for how long is the answer.
+    /// and then for how long is the answer. That something is no longer ready is always due.
     pub(crate) async fn write_status_when(&mut self, due: bool) -> Result<Option<Duration>, Error> {
         if self.object.generation() > 0 {
             self.set_status("observedGeneration", json!(self.object.generation()));
         }
+        let due = due || self.fell();
         let list = serde_json::to_value(self.conditions.as_slice())
             .map_err(|source| Error::decode("conditions", source))?;
         self.set_status("conditions", list);
         self.write_fields(due).await
+    }
+
+    /// It was ready, and is no longer, though nobody deletes it.
+    fn fell(&self) -> bool {
+        let was = self
+            .before
+            .pointer("/status/conditions")
+            .and_then(Value::as_array)
+            .is_some_and(|list| {
+                let mut list = list.iter();
+                list.any(|known| known["type"] == types::READY && known["status"] == "True")
+            });
+        was && !self.object.is_deleting() && !is_true(self.conditions.as_slice(), types::READY)
     }
 
     /// The same for status fields; conditions stay as they are.

@@ -201,9 +201,9 @@ impl MachineSetController {
             self.note(uid, |noted| noted.retain(|other| other.key != new.key));
         }
         let machine = result?;
-        work.created(&machine).await;
         let kinds = [TemplateKind::Bootstrap, TemplateKind::Infrastructure];
-        complete(work.runtime, &machine, &collected.templates, &kinds).await
+        let completed = complete(work.runtime, &machine, &collected.templates, &kinds);
+        futures::join!(completed, work.created(&machine)).0
     }
 
     fn note(&self, uid: &str, change: impl FnOnce(&mut Vec<Arc<NewMachine>>)) {

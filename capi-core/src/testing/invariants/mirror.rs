@@ -71,6 +71,7 @@ struct Initialization {
 struct Condition {
     r#type: String,
     status: String,
+    last_transition_time: Option<jiff::Timestamp>,
 }
 
 impl Seen {
@@ -83,10 +84,19 @@ impl Seen {
     }
 
     pub(super) fn is_available(&self) -> bool {
+        self.available().is_some()
+    }
+
+    /// When it became available; nothing for one that is not, or does not say.
+    pub(super) fn available_since(&self) -> Option<jiff::Timestamp> {
+        self.available()?.last_transition_time
+    }
+
+    fn available(&self) -> Option<&Condition> {
         self.status
             .conditions
             .iter()
-            .any(|condition| condition.r#type == "Available" && condition.status == "True")
+            .find(|condition| condition.r#type == "Available" && condition.status == "True")
     }
 
     pub(super) fn label(&self, label: &str) -> Option<&str> {

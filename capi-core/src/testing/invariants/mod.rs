@@ -16,6 +16,10 @@ use crate::{api::labels, embedded::ApiServer, runtime::ObjectKey};
 /// What a controller cannot know yet: changes of so long ago excuse it.
 const KNOWLEDGE: Duration = Duration::from_secs(60);
 
+/// How long a decision that is being carried out may be out of date. Times of transition have
+/// whole seconds.
+const JUST: Duration = Duration::from_secs(2);
+
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -499,7 +503,11 @@ impl Invariants {
         let failure = self
             .last_failure
             .is_some_and(|at| since(at, now) < KNOWLEDGE);
-        if self.disturbed || failure || !old.is_some_and(Seen::is_available) {
+        // One that became available while it was being deleted was not counted on.
+        let just_became = old
+            .and_then(Seen::available_since)
+            .is_some_and(|at| since(at, now) < JUST);
+        if self.disturbed || failure || just_became || !old.is_some_and(Seen::is_available) {
             return;
         }
         let available = self

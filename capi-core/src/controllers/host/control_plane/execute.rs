@@ -286,17 +286,15 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
             .create(&kind, &facts.metadata.namespace, &machine)
             .await?;
         let message = format!("Created Machine {name}");
-        writer
-            .event(
-                &self.resource,
-                &subject.object,
-                false,
-                "SuccessfulCreate",
-                &message,
-            )
-            .await;
-        self.complete(subject, collected, object.key(), object.uid(), first)
-            .await
+        let told = writer.event(
+            &self.resource,
+            &subject.object,
+            false,
+            "SuccessfulCreate",
+            &message,
+        );
+        let completed = self.complete(subject, collected, object.key(), object.uid(), first);
+        futures::join!(completed, told).0
     }
 
     /// Makes the infrastructure machine and the bootstrap object of a Machine.
@@ -338,7 +336,7 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
             },
             "spec": bootstrap.spec,
         });
-        created(writer.create(&resource, &machine.namespace, &config).await)?;
+        let bootstrap = writer.create(&resource, &machine.namespace, &config);
         let Some((resource, template)) = &collected.template else {
             return Err(Error::Missing(format!(
                 "{} {} does not exist",
@@ -357,7 +355,10 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
         })?;
         let kind = object["kind"].as_str().unwrap_or_default();
         let resource = ResourceType::by_convention(resource.group(), resource.version(), kind);
-        created(writer.create(&resource, &machine.namespace, &object).await)
+        let infrastructure = writer.create(&resource, &machine.namespace, &object);
+        let (bootstrap, infrastructure) = futures::join!(bootstrap, infrastructure);
+        created(bootstrap)?;
+        created(infrastructure)
     }
 
     fn labels(&self, collected: &Collected<P>) -> BTreeMap<String, String> {
