@@ -3,6 +3,8 @@
 //! ```text
 //! cargo run --example quickstart
 //! cargo run --example quickstart -- --manifest my-cluster.yaml --dir state --serve
+//! cargo run --example quickstart -- --manifest my-cluster.yaml --dir state \
+//!     --proxmox-url https://pve1:8006 --proxmox-token 'capi@pve!quickstart=...' --fingerprint ... --yes
 //! ```
 //!
 //! Applies a manifest to an embedded Kubernetes API server; the controllers of this library make
@@ -10,25 +12,35 @@
 //! scale it, replace its workers, delete it, and the datacenter is read back.
 
 mod arguments;
+mod controllers;
+mod datacenter;
+mod directory;
 mod manifest;
-mod parts;
+mod plan;
+mod plane;
+mod proof;
+mod real;
+mod state;
 mod steps;
+mod tree;
 mod view;
 
 use capi_core::clock::Clock;
-use capi_examples::lab::LabOptions;
+use capi_examples::lab::Lab;
+use capi_provider_proxmox::provider::Belonging;
 use clap::Parser as _;
 
 use crate::{
     arguments::{Arguments, Part},
+    datacenter::{Access, Contents},
+    directory::{Directory, Error},
     manifest::Manifest,
-    parts::{Directory, Error, Plane},
+    plan::Plan,
+    plane::Plane,
     steps::Run,
+    tree::Tree,
     view::View,
 };
-
-/// How far in the past a time that runs faster begins.
-const HEAD_START: std::time::Duration = std::time::Duration::from_secs(3600);
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
@@ -49,131 +61,254 @@ async fn main() -> std::process::ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<(), Error> {
-    if !(arguments.speed.is_finite() && arguments.speed > 0.0) {
-        return Err("--speed must be more than 0".into());
+    arguments.check()?;
+    if arguments.print_manifest {
+        print!("{}", manifest::EXAMPLE);
+        return Ok(());
     }
-    if arguments.only.is_some() && arguments.dir.is_none() {
-        return Err("--only needs --dir, where the parts find each other".into());
-    }
-    let manifest = Manifest::read(arguments.manifest.as_deref())?;
+    let manifest = Manifest::read(&arguments.manifest)?;
     let (directory, temporary) = Directory::open(arguments.dir.as_deref())?;
-    // Where everything is ours, all of it lives in a time that runs faster; it begins in the past, so
-    // that certificates are good for programs that live in the real one. Else only the datacenter
-    // is faster.
-    let ours = arguments.kubeconfig.is_none()
-        && arguments.proxmox_url.is_none()
-        && arguments.only.is_none();
-    let system = Clock::system();
-    let clock = if ours {
-        Clock::scaled(system.now().checked_sub(HEAD_START)?, arguments.speed)
-    } else {
-        system.clone()
+    let ended = match (arguments.only, datacenter::real(arguments)?) {
+        (Some(Part::Api), _) => api(arguments, &directory).await,
+        (Some(Part::Simulators), _) => simulators(arguments, &manifest, &directory).await,
+        (Some(Part::Controllers), real) => controllers_alone(arguments, &directory, real).await,
+        (Some(Part::Steps), real) => steps_alone(arguments, &manifest, &directory, real).await,
+        (None, Some(access)) => real::run(arguments, &manifest, &directory, access).await,
+        (None, None) => together(arguments, &manifest, &directory).await,
     };
-    let options = LabOptions {
-        nodes: manifest.nodes(),
-        templates: manifest.templates(),
-        speed: if ours { 1.0 } else { arguments.speed },
-        port: 0,
-        secret: "quickstart".to_owned(),
-    };
-    match arguments.only {
-        Some(Part::Api) => {
-            let plane = Plane::start(&directory, arguments.port, clock.clone()).await?;
-            println!("serving at {}", plane.url().unwrap_or_default());
-            interrupted().await;
-            return Ok(());
-        }
-        Some(Part::Simulators) => {
-            let (lab, _access) = parts::lab(options, clock.clone()).await?;
-            println!("serving at {} ({})", lab.url(), lab.fingerprint());
-            tokio::select! {
-                () = interrupted() => return Ok(()),
-                failed = parts::publish(&lab, &directory) => return failed,
-            }
-        }
-        Some(Part::Controllers) => {
-            let kubeconfig = arguments
-                .kubeconfig
-                .clone()
-                .unwrap_or_else(|| directory.file("kubeconfig"));
-            let plane = Plane::connect(&kubeconfig).await?;
-            let access = match parts::real(arguments)? {
-                Some(access) => access,
-                None => parts::published(&directory).await?,
-            };
-            parts::controllers(plane.client, &access, clock, false)?
-                .run(interrupted())
-                .await?;
-            return Ok(());
-        }
-        None => {}
-    }
+    drop(temporary);
+    ended
+}
 
-    let mut view = View::new(system, arguments.json);
+/// `--only api`
+async fn api(arguments: &Arguments, directory: &Directory) -> Result<(), Error> {
+    let clock = directory.begin_time(arguments.speed)?;
+    let plane = Plane::start(directory, arguments.port, clock).await?;
+    println!("serving at {}", plane.url().unwrap_or_default());
+    interrupted().await;
+    Ok(())
+}
+
+/// `--only simulators`
+async fn simulators(
+    arguments: &Arguments,
+    manifest: &Manifest,
+    directory: &Directory,
+) -> Result<(), Error> {
+    let clock = directory.begin_time(arguments.speed)?;
+    let (lab, _access) = datacenter::simulated(manifest, 1.0, clock).await?;
+    println!("serving at {} ({})", lab.url(), lab.fingerprint());
+    tokio::select! {
+        () = interrupted() => Ok(()),
+        failed = datacenter::publish(&lab, directory) => failed,
+    }
+}
+
+/// `--only controllers`
+async fn controllers_alone(
+    arguments: &Arguments,
+    directory: &Directory,
+    real: Option<Access>,
+) -> Result<(), Error> {
+    let (clock, access, hurried) = match real {
+        Some(access) => (Clock::system(), access, false),
+        None => (
+            directory.join_time().await?,
+            datacenter::published(directory).await?,
+            true,
+        ),
+    };
+    let plane = served(arguments, directory).await?;
+    println!("controllers run");
+    controllers::assemble(plane.client, &access, clock, hurried)?
+        .run(interrupted())
+        .await?;
+    Ok(())
+}
+
+/// `--only steps`
+async fn steps_alone(
+    arguments: &Arguments,
+    manifest: &Manifest,
+    directory: &Directory,
+    real: Option<Access>,
+) -> Result<(), Error> {
+    let simulated = real.is_none();
+    let access = match real {
+        Some(access) => access,
+        None => datacenter::published(directory).await?,
+    };
+    let plane = served(arguments, directory).await?;
+    let mut view = View::new(Clock::system(), arguments.json);
+    let parts = Parts {
+        plane,
+        access,
+        lab: None,
+        clock: Clock::system(),
+        simulated,
+    };
+    tokio::select! {
+        ended = parts.steps(arguments, manifest, directory, &mut view) => ended,
+        () = interrupted() => Err("interrupted".into()),
+    }
+}
+
+/// The API server of `--kubeconfig`, or that of another process.
+async fn served(arguments: &Arguments, directory: &Directory) -> Result<Plane, Error> {
+    match &arguments.kubeconfig {
+        Some(path) => Plane::connect(path, false).await,
+        None => Plane::connect(&directory.awaited("kubeconfig").await, true).await,
+    }
+}
+
+/// Everything in this process, on a simulated datacenter.
+async fn together(
+    arguments: &Arguments,
+    manifest: &Manifest,
+    directory: &Directory,
+) -> Result<(), Error> {
+    // All of it lives in a time that runs faster.
+    let clock = directory::faster(arguments.speed)?;
+    let mut view = View::new(Clock::system(), arguments.json);
     let plane = match &arguments.kubeconfig {
         Some(path) => {
-            let plane = Plane::connect(path).await?;
+            let plane = Plane::connect(path, false).await?;
             plane.install().await?;
             plane
         }
-        None => Plane::start(&directory, arguments.port, clock.clone()).await?,
+        None => Plane::start(directory, arguments.port, clock.clone()).await?,
     };
-    let (lab, access) = match parts::real(arguments)? {
-        Some(access) => (None, access),
-        None => {
-            let (lab, access) = parts::lab(options, clock.clone()).await?;
-            (Some(lab), access)
-        }
-    };
-    match &lab {
-        Some(lab) => view.say(&format!(
-            "the datacenter is SIMULATED, {} times as fast as a real one: {}",
-            arguments.speed,
-            lab.url()
-        )),
-        None => view.say("the datacenter is real"),
-    }
+    let (lab, access) = datacenter::simulated(manifest, 1.0, clock.clone()).await?;
+    view.say(&format!(
+        "the datacenter is SIMULATED, {} times as fast as a real one: {}",
+        arguments.speed,
+        lab.url()
+    ));
     view.say(&format!(
         "management API server: {}",
         plane
             .url()
             .unwrap_or_else(|| "that of --kubeconfig".to_owned())
     ));
+    let manager = controllers::assemble(plane.client.clone(), &access, clock.clone(), true)?;
+    view.ask(manager.runtime().clone());
+    let publisher = {
+        let (lab, directory) = (lab.clone(), directory.clone());
+        tokio::spawn(async move { datacenter::publish(&lab, &directory).await })
+    };
+    let parts = Parts {
+        plane,
+        access,
+        lab: Some(lab),
+        clock,
+        simulated: true,
+    };
+    let ended = with_controllers(manager, async {
+        tokio::select! {
+            ended = parts.steps(arguments, manifest, directory, &mut view) => ended,
+            () = interrupted() => Err("interrupted".into()),
+        }
+    })
+    .await;
+    publisher.abort();
+    ended
+}
+
+/// Runs controllers as long as `work` takes, and lets them finish what they are at.
+async fn with_controllers(
+    manager: capi_core::runtime::Manager,
+    work: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let manager = parts::controllers(plane.client.clone(), &access, clock.clone(), ours)?;
     let manager = tokio::spawn(manager.run(async move {
         // Also when the sender is dropped.
         let _ = stopped.await;
     }));
-    let publisher = lab.clone().map(|lab| {
-        let directory = directory.clone();
-        tokio::spawn(async move { parts::publish(&lab, &directory).await })
-    });
-    let result = {
+    let ended = work.await;
+    // A manager that is gone already says why below.
+    let _ = stop.send(());
+    manager.await??;
+    ended
+}
+
+/// What the steps work on.
+struct Parts {
+    plane: Plane,
+    access: Access,
+    /// When it is in this process.
+    lab: Option<Lab>,
+    /// The datacenter's time.
+    clock: Clock,
+    simulated: bool,
+}
+
+impl Parts {
+    /// Checks everything, then goes through the steps.
+    async fn steps(
+        &self,
+        arguments: &Arguments,
+        manifest: &Manifest,
+        directory: &Directory,
+        view: &mut View,
+    ) -> Result<(), Error> {
+        let proxmox = self.access.client(self.clock.clone())?;
+        let documents = plan::check(manifest, &self.plane).await?;
+        if self.simulated
+            && let Some(plan) = Plan::read(manifest, &self.plane).await?
+        {
+            nothing_missing(&plan.findings(&proxmox, &[]).await?)?;
+        }
+        let (namespace, name) = manifest.cluster_key()?;
+        let before = match self.simulated {
+            true => Some(Contents::read(&proxmox).await?),
+            false => None,
+        };
         let mut run = Run {
             arguments,
-            manifest: &manifest,
-            plane: &plane,
-            access: &access,
-            lab: lab.as_ref(),
-            directory: &directory,
-            view: &mut view,
+            manifest,
+            plane: &self.plane,
+            access: &self.access,
+            proxmox: &proxmox,
+            before,
+            lab: self.lab.as_ref(),
+            directory,
+            view,
+            tree: Tree::watch(self.plane.client.clone(), &namespace, &name),
+            namespace,
+            name,
         };
-        tokio::select! {
-            result = run.all() => result,
-            () = interrupted() => Err("interrupted".into()),
+        run.all(&documents).await
+    }
+}
+
+/// Says everything that is missing, if something is.
+fn nothing_missing(findings: &[String]) -> Result<(), Error> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "the datacenter lacks what the manifest needs; nothing was made:\n  {}",
+        findings.join("\n  ")
+    )
+    .into())
+}
+
+/// Virtual machines as a list for people.
+fn listed(belongings: &[Belonging]) -> String {
+    let line = |belonging: &Belonging| {
+        let state = if belonging.running { "running" } else { "off" };
+        let mut line = format!(
+            "virtual machine {} {} on {} ({state})",
+            belonging.vmid, belonging.name, belonging.node
+        );
+        for image in &belonging.images {
+            line.push_str(", image ");
+            line.push_str(image);
         }
+        line
     };
-    if let Some(publisher) = publisher {
-        publisher.abort();
-    }
-    // A manager that is gone already has said why in the log.
-    let _ = stop.send(());
-    if let Err(error) = manager.await? {
-        view.say(&format!("the controllers stopped: {error}"));
-    }
-    drop(temporary);
-    result
+    let lines: Vec<String> = belongings.iter().map(line).collect();
+    lines.join("\n  ")
 }
 
 /// Ends with Ctrl-C.

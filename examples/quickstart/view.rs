@@ -1,5 +1,5 @@
 //! What a person sees: a tree of the cluster's objects, redrawn in place in a terminal, lines with
-//! times otherwise.
+//! times otherwise; and the timeline of what happened.
 
 use std::{
     collections::BTreeMap,
@@ -7,34 +7,26 @@ use std::{
     time::Duration,
 };
 
-use capi_core::clock::Clock;
+use capi_core::{
+    clock::Clock,
+    runtime::{ObjectKey, Runtime},
+};
+use capi_examples::terminal::{Row, fitted, size};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// One object, as a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
-    /// How deep below the Cluster it is.
-    pub(crate) depth: usize,
-    /// Kind and name.
-    pub(crate) object: String,
-    /// Phase, or whether it is ready.
-    pub(crate) phase: String,
-    /// Why it is not further.
-    pub(crate) reason: String,
-}
+use crate::tree::{Branch, Seen, Tree};
+
+/// Characters of a reason in a line; all of it is in the JSON, and in what a time-out says.
+const LONGEST: usize = 160;
 
 /// Something worth remembering.
 #[derive(Clone, Debug)]
-pub(crate) struct Moment {
-    /// Since the beginning.
-    pub(crate) at: Duration,
-    /// What happened.
-    pub(crate) what: String,
-    /// `metadata.uid` of the object.
-    pub(crate) uid: String,
-    /// `metadata.resourceVersion` of the object then.
-    pub(crate) version: String,
+struct Moment {
+    at: Duration,
+    what: String,
+    uid: String,
+    version: String,
 }
 
 /// Shows progress, and remembers it.
@@ -46,6 +38,8 @@ pub(crate) struct View {
     drawn: usize,
     known: BTreeMap<String, Row>,
     moments: Vec<Moment>,
+    /// The controllers, when they are in this process: they know when they look again.
+    controllers: Option<Runtime>,
 }
 
 impl View {
@@ -61,7 +55,13 @@ impl View {
             drawn: 0,
             known: BTreeMap::new(),
             moments: Vec::new(),
+            controllers: None,
         }
+    }
+
+    /// Shows when these controllers look at an object again.
+    pub(crate) fn ask(&mut self, controllers: Runtime) {
+        self.controllers = Some(controllers);
     }
 
     /// Time since the beginning.
@@ -72,117 +72,154 @@ impl View {
     /// A line that stays.
     pub(crate) fn say(&mut self, text: &str) {
         self.clear();
+        let at = self.elapsed().as_secs_f64();
         if self.json {
-            println!(
-                "{}",
-                json!({ "seconds": self.elapsed().as_secs_f64(), "message": text })
-            );
+            println!("{}", json!({ "seconds": at, "message": text }));
         } else {
-            println!("{:>7.2}s  {text}", self.elapsed().as_secs_f64());
+            println!("{at:>7.2}s  {text}");
         }
     }
 
     /// Remembers that something happened to an object.
     pub(crate) fn remember(&mut self, what: impl Into<String>, object: &Value) {
-        let text = |path: &str| {
-            object
-                .pointer(path)
-                .and_then(Value::as_str)
+        let text = |field: &str| {
+            object["metadata"][field]
+                .as_str()
                 .unwrap_or_default()
                 .to_owned()
         };
         self.moments.push(Moment {
             at: self.elapsed(),
             what: what.into(),
-            uid: text("/metadata/uid"),
-            version: text("/metadata/resourceVersion"),
+            uid: text("uid"),
+            version: text("resourceVersion"),
         });
     }
 
-    /// Shows the objects as they are.
-    pub(crate) fn show(&mut self, objects: &[(usize, Value)]) {
-        let rows: Vec<Row> = objects
-            .iter()
-            .map(|(depth, object)| row(*depth, object))
-            .collect();
-        for (row, (_, object)) in rows.iter().zip(objects) {
-            let changed = self
-                .known
-                .get(&row.object)
-                .is_none_or(|known| known.phase != row.phase);
-            if changed {
-                self.remember(format!("{} {}", row.object, row.phase), object);
-            }
+    /// Shows what changed.
+    pub(crate) fn show(&mut self, news: &[Seen], tree: &Tree) {
+        for seen in news {
+            self.take_in(seen);
         }
-        if self.terminal {
+        if self.terminal && !news.is_empty() {
+            let rows: Vec<Row> = tree
+                .objects()
+                .map(|(branch, object)| row(branch, object, self.again(branch, object)))
+                .collect();
             self.draw(&rows);
-        } else {
-            for row in &rows {
-                if self.known.get(&row.object) != Some(row) {
-                    self.line(row);
-                }
-            }
         }
-        self.known = rows
-            .into_iter()
-            .map(|row| (row.object.clone(), row))
-            .collect();
     }
 
-    /// What is not ready and why, for whoever waits in vain.
-    pub(crate) fn blocked(&self) -> Vec<String> {
-        self.known
-            .values()
+    fn take_in(&mut self, seen: &Seen) {
+        let mut row = row(seen.branch, &seen.object, None);
+        if seen.gone {
+            "Gone".clone_into(&mut row.phase);
+            row.reason.clear();
+        }
+        let known = self.known.get(&row.object).cloned();
+        if known.as_ref().is_none_or(|known| known.phase != row.phase) {
+            self.remember(format!("{} {}", row.object, row.phase), &seen.object);
+        }
+        if !self.terminal && known.as_ref() != Some(&row) || self.json {
+            self.line(&row, seen);
+        }
+        if seen.gone {
+            self.known.remove(&row.object);
+        } else {
+            self.known.insert(row.object.clone(), row);
+        }
+    }
+
+    /// What is not ready and why, from the Cluster down, for whoever waits in vain.
+    pub(crate) fn blocked(&self, tree: &Tree) -> Vec<String> {
+        tree.objects()
+            .map(|(branch, object)| row(branch, object, None))
             .filter(|row| !row.reason.is_empty())
-            .map(|row| format!("{}: {} ({})", row.object, row.phase, row.reason))
+            .map(|row| {
+                let indent = "  ".repeat(row.depth);
+                format!("{indent}{}: {}: {}", row.object, row.phase, row.reason)
+            })
             .collect()
     }
 
     /// Prints what was remembered.
     pub(crate) fn timeline(&mut self) {
         self.clear();
-        if self.json {
-            for moment in &self.moments {
+        if !self.json {
+            println!("\nTimeline (seconds, what, uid, resourceVersion)");
+        }
+        for moment in &self.moments {
+            let at = moment.at.as_secs_f64();
+            if self.json {
                 println!(
                     "{}",
                     json!({
-                        "seconds": moment.at.as_secs_f64(), "what": moment.what,
+                        "seconds": at, "what": moment.what,
                         "uid": moment.uid, "resourceVersion": moment.version,
                     })
                 );
+            } else {
+                println!(
+                    "{at:>8.2}  {:<64} {} {}",
+                    moment.what, moment.uid, moment.version
+                );
             }
-            return;
-        }
-        println!("\nTimeline (seconds, what, uid, resourceVersion)");
-        for moment in &self.moments {
-            println!(
-                "{:>8.2}  {:<64} {} {}",
-                moment.at.as_secs_f64(),
-                moment.what,
-                moment.uid,
-                moment.version
-            );
         }
     }
 
-    fn line(&self, row: &Row) {
+    fn line(&self, row: &Row, seen: &Seen) {
         let at = self.elapsed().as_secs_f64();
+        let again = self.again(seen.branch, &seen.object);
         if self.json {
+            let metadata = &seen.object["metadata"];
+            let holds: Vec<&Value> = seen.object["status"]["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter(|condition| condition["status"] == "True")
+                .map(|condition| &condition["type"])
+                .collect();
             println!(
                 "{}",
                 json!({
-                    "seconds": at, "object": row.object, "phase": row.phase, "reason": row.reason,
+                    "seconds": at, "object": row.object, "phase": row.phase,
+                    "reason": row.reason, "true": holds,
+                    "again": again.map(|again| again.as_secs_f64()),
+                    "controlPlane":
+                        metadata["labels"].get("cluster.x-k8s.io/control-plane").is_some(),
+                    "uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"],
                 })
             );
             return;
         }
         let indent = "  ".repeat(row.depth);
-        let reason = if row.reason.is_empty() {
-            String::new()
-        } else {
-            format!("  {}", row.reason)
+        let reason = match row.reason.as_str() {
+            "" => String::new(),
+            reason if reason.chars().count() <= LONGEST => format!("  {reason}"),
+            reason => {
+                let short: String = reason.chars().take(LONGEST).collect();
+                format!("  {short}...")
+            }
         };
-        println!("{at:>7.2}s  {indent}{}  {}{reason}", row.object, row.phase);
+        let again = match again {
+            Some(again) if !row.reason.is_empty() => {
+                format!("  (again in {:.0} s)", again.as_secs_f64())
+            }
+            _ => String::new(),
+        };
+        println!(
+            "{at:>7.2}s  {indent}{}  {}{reason}{again}",
+            row.object, row.phase
+        );
+    }
+
+    /// How long until the controller looks at an object by itself.
+    fn again(&self, branch: &Branch, object: &Value) -> Option<Duration> {
+        let runtime = self.controllers.as_ref()?;
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+        let key = ObjectKey::new(text("namespace"), text("name"));
+        let due = runtime.next_look(&branch.resource(), &key)?;
+        Duration::try_from(due.duration_since(runtime.clock().now())).ok()
     }
 
     fn clear(&mut self) {
@@ -196,30 +233,11 @@ impl View {
     fn draw(&mut self, rows: &[Row]) {
         self.clear();
         let (height, width) = size();
-        let room = height.saturating_sub(3).max(4);
-        // What is not ready is what a person looks for: it goes last off the screen.
-        let mut shown: Vec<&Row> = rows.iter().collect();
-        if shown.len() > room {
-            shown.retain(|row| row.depth < 2 || !row.reason.is_empty());
-            shown.truncate(room);
-        }
-        let hidden = rows.len() - shown.len();
-        let mut lines = 0;
-        for row in shown {
-            let indent = "  ".repeat(row.depth);
-            let name = format!("{indent}{}", row.object);
-            let line: String = format!("{name:<56} {:<14} {}", row.phase, row.reason)
-                .chars()
-                .take(width.saturating_sub(1))
-                .collect();
+        let lines = fitted(rows, height, width);
+        for line in &lines {
             println!("{line}");
-            lines += 1;
         }
-        if hidden > 0 {
-            println!("... and {hidden} more");
-            lines += 1;
-        }
-        self.drawn = lines;
+        self.drawn = lines.len();
         self.flush();
     }
 
@@ -229,20 +247,8 @@ impl View {
     }
 }
 
-/// Lines and columns of the terminal.
-fn size() -> (usize, usize) {
-    let asked = std::process::Command::new("stty")
-        .arg("size")
-        .stdin(std::process::Stdio::inherit())
-        .output();
-    let text = asked.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let text = text.unwrap_or_default();
-    let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
-    (numbers.next().unwrap_or(24), numbers.next().unwrap_or(80))
-}
-
-fn row(depth: usize, object: &Value) -> Row {
-    let kind = object["kind"].as_str().unwrap_or_default();
+fn row(branch: &Branch, object: &Value, again: Option<Duration>) -> Row {
+    let kind = branch.kind;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let conditions = object["status"]["conditions"].as_array();
     let condition = |wanted: &str| {
@@ -257,7 +263,11 @@ fn row(depth: usize, object: &Value) -> Row {
         _ => "Ready",
     };
     let state = condition(deciding);
-    let ready = state.is_some_and(|state| state["status"] == "True");
+    // What has no conditions is there, and that is all.
+    let ready = match kind {
+        "IPAddress" | "InClusterIPPool" => true,
+        _ => state.is_some_and(|state| state["status"] == "True"),
+    };
     let deleting = !object["metadata"]["deletionTimestamp"].is_null();
     let phase = match object["status"]["phase"].as_str() {
         _ if deleting => "Deleting".to_owned(),
@@ -268,12 +278,11 @@ fn row(depth: usize, object: &Value) -> Row {
     let reason = match state {
         Some(state) if !ready => {
             let message = state["message"].as_str().unwrap_or_default();
-            let first = message.lines().next().unwrap_or_default();
+            let message = message.split('\n').map(str::trim).collect::<Vec<_>>();
             let reason = state["reason"].as_str().unwrap_or_default();
-            if first.is_empty() {
-                reason.to_owned()
-            } else {
-                format!("{reason}: {first}")
+            match message.join(" ").as_str() {
+                "" => reason.to_owned(),
+                message => format!("{reason}: {message}"),
             }
         }
         _ => String::new(),
@@ -287,9 +296,10 @@ fn row(depth: usize, object: &Value) -> Row {
         _ => String::new(),
     };
     Row {
-        depth,
+        depth: branch.depth,
         object: format!("{kind}/{name}"),
         phase: format!("{phase}{replicas}"),
         reason,
+        again,
     }
 }

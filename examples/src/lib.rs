@@ -1,5 +1,6 @@
-//! What the examples share: a datacenter that is simulated, as URLs and credentials, and a small
-//! client for objects of any kind.
+//! What the examples share: a datacenter that is simulated, as URLs and credentials, a small client
+//! for objects of any kind, and rows for a terminal.
 
 pub mod lab;
 pub mod objects;
+pub mod terminal;

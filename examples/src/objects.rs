@@ -126,17 +126,61 @@ pub async fn patch(
 /// # Errors
 /// What the API server says, with the object's kind and name.
 pub async fn delete(client: &Client, address: &Address) -> Result<(), ObjectError> {
+    delete_at(client, &address.path)
+        .await
+        .map_err(|source| refused(address, source))
+}
+
+/// Makes an object in a collection, with all its metadata.
+///
+/// # Errors
+/// When the API server refuses it, or does not answer.
+pub async fn create(
+    client: &Client,
+    collection: &str,
+    object: &Value,
+) -> Result<Value, kube::Error> {
+    let body = Some(object);
+    send(
+        client,
+        http::Method::POST,
+        collection,
+        "application/json",
+        body,
+    )
+    .await
+}
+
+/// Merges a status into that of the object at a path. A kind without one is no error.
+///
+/// # Errors
+/// When the API server refuses it, or does not answer.
+pub async fn patch_status(client: &Client, path: &str, status: &Value) -> Result<(), kube::Error> {
+    let body = serde_json::json!({ "status": status });
+    let path = format!("{path}/status");
+    let content_type = "application/merge-patch+json";
     match send(
         client,
-        http::Method::DELETE,
-        &address.path,
-        "application/json",
-        None,
+        http::Method::PATCH,
+        &path,
+        content_type,
+        Some(&body),
     )
     .await
     {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => other.map(drop).map_err(|source| refused(address, source)),
+        other => other.map(drop),
+    }
+}
+
+/// Deletes the object at a path; one that is gone is no error.
+///
+/// # Errors
+/// When the API server refuses it, or does not answer.
+pub async fn delete_at(client: &Client, path: &str) -> Result<(), kube::Error> {
+    match send(client, http::Method::DELETE, path, "application/json", None).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other.map(drop),
     }
 }
 

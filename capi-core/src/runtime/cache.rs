@@ -75,7 +75,7 @@ impl Cache {
         }
         let store = Arc::new(Store::new(resource.clone()));
         let weak = Arc::downgrade(&self.0);
-        store.listen(Arc::new(move |change| {
+        store.afterwards(Arc::new(move |change| {
             if let Some(inner) = weak.upgrade()
                 && let Some(hook) = inner.on_change.get()
             {

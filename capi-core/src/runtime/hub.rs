@@ -178,6 +178,19 @@ impl Hub {
         self.queue().next_due()
     }
 
+    /// When the first of the controllers of a kind looks at an object by itself.
+    pub(crate) fn next_look(&self, resource: &ResourceType, key: &ObjectKey) -> Option<Timestamp> {
+        let queue = self.queue();
+        let routes = self.routes.iter().enumerate();
+        routes
+            .filter(|(_, route)| route.resource == *resource)
+            .filter_map(|(controller, _)| {
+                let key = key.clone();
+                queue.due(&Item { controller, key })
+            })
+            .min()
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.queue().depth() == 0
     }

@@ -149,6 +149,13 @@ impl Runtime {
         self.0.hub.wake(self, controller, key);
     }
 
+    /// When a controller of this kind looks at an object next, if nothing happens before; `None`
+    /// when it waits for an event.
+    #[must_use]
+    pub fn next_look(&self, resource: &ResourceType, key: &ObjectKey) -> Option<jiff::Timestamp> {
+        self.0.hub.next_look(resource, key)
+    }
+
     /// A waker that queues an object of the controller of this name, as long as the runtime lives.
     #[must_use]
     pub fn waker(&self, controller: &str, key: &ObjectKey) -> Waker {

@@ -172,6 +172,11 @@ impl Queue {
         self.delayed.first().map(|(due, _)| *due)
     }
 
+    /// When an object is due by itself; `None` when it waits for an event.
+    pub(crate) fn due(&self, item: &Item) -> Option<Timestamp> {
+        self.entries.get(item).and_then(|entry| entry.due)
+    }
+
     /// Objects that wait to be handed out now.
     pub(crate) fn depth(&self) -> usize {
         self.lanes.values().map(VecDeque::len).sum()

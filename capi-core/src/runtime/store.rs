@@ -3,7 +3,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    },
 };
 
 use tokio::sync::Notify;
@@ -67,6 +69,7 @@ pub struct Store {
     resource: ResourceType,
     state: RwLock<State>,
     listeners: RwLock<Vec<Listener>>,
+    afterwards: OnceLock<Listener>,
     listing: Mutex<Listing>,
     /// Wakes those who wait for `listing` in the order in which they came: tokio's `watch` wakes
     /// them in a random one, and a run from a seed must be repeatable.
@@ -87,6 +90,7 @@ impl Store {
             resource,
             state: RwLock::default(),
             listeners: RwLock::default(),
+            afterwards: OnceLock::new(),
             listing: Mutex::new(Listing::Pending),
             listed: Notify::new(),
         }
@@ -211,6 +215,13 @@ impl Store {
         self.listed.notify_waiters();
     }
 
+    /// Who is told of each change after all listeners, whenever they came: what it sets off must
+    /// find that they know already. The first one counts.
+    pub(crate) fn afterwards(&self, listener: Listener) {
+        // A second one would be a defect of the one caller there is.
+        let _ = self.afterwards.set(listener);
+    }
+
     pub(crate) fn listen(&self, listener: Listener) {
         let mut listeners = self
             .listeners
@@ -257,7 +268,8 @@ impl Store {
             }
         };
         if old.is_some() {
-            self.tell(old, None);
+            // Its last state, with the version of its end.
+            self.tell(Some(Arc::clone(last)), None);
         }
     }
 
@@ -294,7 +306,7 @@ impl Store {
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .clone();
-        for listener in &listeners {
+        for listener in listeners.iter().chain(self.afterwards.get()) {
             listener(&change);
         }
     }
@@ -366,5 +378,37 @@ fn unindex<V: Ord>(entries: &mut BTreeMap<V, BTreeSet<ObjectKey>>, value: &V, ke
         if keys.is_empty() {
             entries.remove(value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_change_sets_off_comes_after_all_who_follow_the_store() {
+        let machines = ResourceType::by_convention("cluster.x-k8s.io", "v1beta2", "Machine");
+        let store = Store::new(machines);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = |who: &'static str| -> Listener {
+            let heard = Arc::clone(&heard);
+            Arc::new(move |change: &Change| {
+                let version = change.object().resource_version().to_owned();
+                heard.lock().unwrap().push((who, version));
+            })
+        };
+        store.afterwards(hears("queue"));
+        store.listen(hears("rows"));
+        let object = |version: u8| {
+            let text = format!(
+                r#"{{"metadata":{{"name":"m","namespace":"n","uid":"u","resourceVersion":"{version}"}}}}"#
+            );
+            Arc::new(Object::from_bytes(text.into_bytes().into()).unwrap())
+        };
+        store.observe(object(1));
+        store.forget(&object(2));
+        let expected = [("rows", "1"), ("queue", "1"), ("rows", "2"), ("queue", "2")];
+        let expected = expected.map(|(who, version)| (who, version.to_owned()));
+        assert_eq!(*heard.lock().unwrap(), expected);
     }
 }

@@ -55,9 +55,11 @@ impl Way<'_> {
             };
             provided = Some(volume.clone());
             let spec = &self.cx.infrastructure.spec;
+            let notes = self.notes();
             let desired = Desired {
                 spec,
                 uuid: self.uuid(),
+                notes: &notes,
                 address_tags: &addresses::tags(given),
                 image: &volume,
             };

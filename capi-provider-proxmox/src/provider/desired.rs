@@ -44,6 +44,8 @@ pub enum ConfigError {
 pub(super) struct Desired<'a> {
     pub(super) spec: &'a ProxmoxMachineSpec,
     pub(super) uuid: &'a str,
+    /// Its notes, with the marker.
+    pub(super) notes: &'a str,
     /// The first IPv4 addresses of its default device, as tags tell them.
     pub(super) address_tags: &'a [String],
     /// The image to attach, such as `local:iso/a.iso`.
@@ -130,10 +132,8 @@ pub(super) fn changes(
             change(key, value.to_string());
         }
     }
-    if let Some(description) = &spec.description
-        && config.get("description").map(str::trim_end) != Some(description.trim_end())
-    {
-        change("description", description.clone());
+    if config.get("description").map(str::trim_end) != Some(desired.notes.trim_end()) {
+        change("description", desired.notes.to_owned());
     }
     for (index, device) in spec.network.network_devices.iter().enumerate() {
         let name = device_name(device, index);
@@ -318,6 +318,7 @@ mod tests {
         let desired = Desired {
             spec,
             uuid: UUID,
+            notes: "capi-uuid: u",
             address_tags: &tags,
             image: "local:iso/a.iso",
         };
@@ -341,6 +342,7 @@ mod tests {
         };
         let expected = vec![
             pair("cores", "4"),
+            pair("description", "capi-uuid: u"),
             pair(
                 "net0",
                 "virtio=BC:24:11:AA:BB:CC,bridge=vmbr0.100,firewall=1,tag=7",

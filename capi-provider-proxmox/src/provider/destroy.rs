@@ -12,7 +12,7 @@ use super::{MachineCx, ProxmoxIdentity, reasons};
 use crate::client::{Client, Error, ErrorClass, GuestConfig, Patience};
 
 /// How long a task is waited for within one call.
-const PATIENCE: Patience = Patience {
+pub(super) const PATIENCE: Patience = Patience {
     first: Duration::from_secs(1),
     then: Duration::from_millis(500),
     longest: Duration::from_secs(2),

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::addresses::{self, GivenAddress};
 use super::errors::step;
+use super::inventory::{cluster_line, notes, uuid_line};
 use super::reserve::{find_place, group};
 use super::session::{BOOT, Known, Look, Memo, Session};
 use super::{MachineCx, ProxmoxIdentity, reasons};
@@ -41,11 +42,6 @@ pub(super) async fn ensure(
     }
 }
 
-/// The marker in a clone's notes, by which it is known before its firmware has our UUID.
-fn marker(uuid: &str) -> String {
-    format!("capi-uuid: {uuid}")
-}
-
 /// Beginning of the names of a machine's images.
 pub(super) fn image_prefix(uuid: &str) -> String {
     format!("capi-{uuid}-")
@@ -63,6 +59,17 @@ impl Way<'_> {
 
     pub(super) fn uuid(&self) -> &str {
         &self.identity.uuid
+    }
+
+    /// The notes of its virtual machine: by the marker in them a clone is known before its firmware has our UUID.
+    pub(super) fn notes(&self) -> String {
+        let metadata = &self.cx.cluster.metadata;
+        let cluster = match (&metadata.namespace, &metadata.name) {
+            (Some(namespace), Some(name)) => cluster_line(namespace, name),
+            _ => String::new(),
+        };
+        let own = self.cx.infrastructure.spec.description.as_deref();
+        notes(own, self.uuid(), &cluster)
     }
 
     pub(super) fn waiting<T>(
@@ -318,15 +325,11 @@ impl Way<'_> {
                 Duration::from_secs(5),
             );
         }
-        let notes = spec
-            .description
-            .as_ref()
-            .map_or_else(String::new, |text| format!("{text}\n\n"));
         let request = CloneRequest {
             new_id: self.identity.vmid,
             name: self.name().to_owned(),
             full,
-            description: Some(format!("{notes}{}", marker(self.uuid()))),
+            description: Some(self.notes()),
             format: spec
                 .format
                 .as_ref()
@@ -476,7 +479,7 @@ pub(super) fn is_ours(config: &GuestConfig, uuid: &str) -> bool {
     same_uuid
         || config
             .get("description")
-            .is_some_and(|notes| notes.lines().any(|line| line.trim() == marker(uuid)))
+            .is_some_and(|notes| notes.lines().any(|line| line.trim() == uuid_line(uuid)))
 }
 
 /// Whether a volume is an image of our machine, made by us or by CAPMOX.

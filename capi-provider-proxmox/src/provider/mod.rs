@@ -15,6 +15,7 @@ mod ensure;
 mod errors;
 mod guest;
 mod identity;
+mod inventory;
 mod network;
 mod observe;
 mod preflight;
@@ -35,6 +36,7 @@ use capi_core::ready;
 pub use credentials::{Connector, Credentials, InvalidCredentials};
 pub use desired::ConfigError;
 pub use identity::ProxmoxIdentity;
+pub use inventory::{Belonging, inventory, remove};
 pub use network::{DeviceAddress, GuestFamily, Interface, NetworkError, meta_data, network_config};
 pub use preflight::{Finding, MachineGroup, preflight};
 
