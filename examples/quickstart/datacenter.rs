@@ -181,10 +181,31 @@ pub(crate) async fn publish(lab: &Lab, directory: &Directory) -> Result<(), Erro
         let made = lab.proxmox.inspect(|datacenter| datacenter.task_count);
         if made != tasks {
             directory.write("pve.json", lab.proxmox.dump()?.as_bytes())?;
+            write_images(lab, directory)?;
             tasks = made;
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// The boot images, as the machines got them; they are deleted once a machine has booted.
+fn write_images(lab: &Lab, directory: &Directory) -> Result<(), Error> {
+    let images: Vec<(String, Vec<u8>)> = lab.proxmox.inspect(|datacenter| {
+        let volumes = datacenter.volumes.values();
+        volumes
+            .filter(|volume| !volume.content.is_empty())
+            .map(|volume| (volume.id.clone(), volume.content.clone()))
+            .collect()
+    });
+    std::fs::create_dir_all(directory.file("isos"))?;
+    for (id, content) in images {
+        let name = id.rsplit(['/', ':']).next().unwrap_or(&id);
+        let path = format!("isos/{name}");
+        if !directory.file(&path).exists() {
+            directory.write(&path, &content)?;
+        }
+    }
+    Ok(())
 }
 
 /// The datacenter of another process, as its `nodes.json` says.

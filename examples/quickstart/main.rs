@@ -25,7 +25,7 @@ mod steps;
 mod tree;
 mod view;
 
-use capi_core::clock::Clock;
+use capi_core::{clock::Clock, pki::PrivateKey};
 use capi_examples::lab::Lab;
 use capi_provider_proxmox::provider::Belonging;
 use clap::Parser as _;
@@ -54,10 +54,25 @@ async fn main() -> std::process::ExitCode {
     match run(&arguments).await {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("quickstart: {error}");
+            eprintln!("quickstart: {}", chain(&*error));
             std::process::ExitCode::FAILURE
         }
     }
+}
+
+/// What an error says, and its causes where it does not say them itself.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 async fn run(arguments: &Arguments) -> Result<(), Error> {
@@ -110,17 +125,17 @@ async fn controllers_alone(
     directory: &Directory,
     real: Option<Access>,
 ) -> Result<(), Error> {
-    let (clock, access, hurried) = match real {
-        Some(access) => (Clock::system(), access, false),
+    let (clock, access, key) = match real {
+        Some(access) => (Clock::system(), access, None),
         None => (
             directory.join_time().await?,
             datacenter::published(directory).await?,
-            true,
+            Some(controllers::service_account_key(directory)?),
         ),
     };
     let plane = served(arguments, directory).await?;
     println!("controllers run");
-    controllers::assemble(plane.client, &access, clock, hurried)?
+    controllers::assemble(plane.client, &access, clock, key)?
         .run(interrupted())
         .await?;
     Ok(())
@@ -190,7 +205,8 @@ async fn together(
             .url()
             .unwrap_or_else(|| "that of --kubeconfig".to_owned())
     ));
-    let manager = controllers::assemble(plane.client.clone(), &access, clock.clone(), true)?;
+    let key = PrivateKey::generate_rsa(4096)?;
+    let manager = controllers::assemble(plane.client.clone(), &access, clock.clone(), Some(key))?;
     view.ask(manager.runtime().clone());
     let publisher = {
         let (lab, directory) = (lab.clone(), directory.clone());

@@ -86,7 +86,7 @@ pub(crate) async fn run(
         view.say("nothing was made; --yes makes it");
         return Ok(());
     }
-    let manager = controllers::assemble(plane.client.clone(), &access, clock.clone(), false)?;
+    let manager = controllers::assemble(plane.client.clone(), &access, clock.clone(), None)?;
     view.ask(manager.runtime().clone());
     let client = plane.client.clone();
     let keeper = embedded.then(|| tokio::spawn(state::keep(client.clone(), directory.clone())));

@@ -176,7 +176,6 @@ impl Run<'_> {
                 self.directory.write(file, value.expose_secret())?;
             }
         }
-        self.write_isos()?;
         if self.arguments.dir.is_some() {
             let file = |name| self.directory.file(name).display().to_string();
             let management = match &self.arguments.kubeconfig {
@@ -194,26 +193,6 @@ impl Run<'_> {
             for line in lines {
                 self.view.say(&format!("next: {line}"));
             }
-        }
-        Ok(())
-    }
-
-    /// The boot images, as the machines got them.
-    fn write_isos(&self) -> Result<(), Error> {
-        let (Some(lab), Some(_)) = (self.lab, &self.arguments.dir) else {
-            return Ok(());
-        };
-        let images: Vec<(String, Vec<u8>)> = lab.proxmox.inspect(|datacenter| {
-            let volumes = datacenter.volumes.values();
-            volumes
-                .filter(|volume| !volume.content.is_empty())
-                .map(|volume| (volume.id.clone(), volume.content.clone()))
-                .collect()
-        });
-        std::fs::create_dir_all(self.directory.file("isos"))?;
-        for (id, content) in images {
-            let name = id.rsplit(['/', ':']).next().unwrap_or(&id);
-            self.directory.write(&format!("isos/{name}"), &content)?;
         }
         Ok(())
     }

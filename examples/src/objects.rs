@@ -10,6 +10,16 @@ pub enum ObjectError {
     /// The document is no object.
     #[error("{0}: an object needs apiVersion, kind and metadata.name")]
     NoObject(String),
+    /// The API server does not know the kind.
+    #[error("{object}: apiVersion {api_version}, kind {kind}: the API server has no such kind")]
+    UnknownKind {
+        /// Kind and name.
+        object: String,
+        /// The version that was asked for.
+        api_version: String,
+        /// The kind.
+        kind: String,
+    },
     /// The API server refused it, or did not answer.
     #[error("{object}: {}", refusal(.source))]
     Refused {
@@ -90,15 +100,26 @@ pub async fn apply(client: &Client, object: &Value, dry_run: bool) -> Result<Val
     if dry_run {
         path.push_str("&dryRun=All");
     }
-    send(
+    let content_type = "application/apply-patch+yaml";
+    match send(
         client,
         http::Method::PATCH,
         &path,
-        "application/apply-patch+yaml",
+        content_type,
         Some(object),
     )
     .await
-    .map_err(|source| refused(&address, source))
+    {
+        // Apply makes what is not there: it is the kind that is not.
+        Err(kube::Error::Api(status)) if status.code == 404 && status.reason != "NotFound" => {
+            Err(ObjectError::UnknownKind {
+                object: format!("{} {}", address.kind, address.name),
+                api_version: object["apiVersion"].as_str().unwrap_or_default().to_owned(),
+                kind: address.kind,
+            })
+        }
+        other => other.map_err(|source| refused(&address, source)),
+    }
 }
 
 /// Merges a patch into an object.

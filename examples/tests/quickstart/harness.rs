@@ -60,6 +60,11 @@ pub(crate) fn quickstart<A: AsRef<std::ffi::OsStr>>(
     command
 }
 
+/// Runs the program to its end.
+pub(crate) fn program_with(arguments: &[&str]) -> Ended {
+    start(quickstart(arguments)).end()
+}
+
 /// A process whose lines are heard. Killed when it is dropped.
 pub(crate) struct Running {
     child: Child,

@@ -10,5 +10,7 @@
 //! | `CAPI_UPSTREAM` | manifests of others | `../shared/upstream` |
 
 mod harness;
+mod input;
 mod manifests;
 mod processes;
+mod whole;

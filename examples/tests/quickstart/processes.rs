@@ -109,8 +109,8 @@ fn controllers_that_are_killed_again_and_again_end_exactly_right() {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap())
         .filter(|request| {
-            request["verb"] == "create"
-                && request["resource"] == "proxmoxmachines"
+            request["resource"] == "proxmoxmachines"
+                && request["subresource"].is_null()
                 && request["code"] == 201
         })
         .count();
