@@ -9,6 +9,9 @@
 //! | `QUICKSTART_SEED` | when they are | 1 |
 //! | `CAPI_UPSTREAM` | manifests of others | `../shared/upstream` |
 
+// Programs are waited for in the machine's own time.
+#![allow(clippy::disallowed_methods)]
+
 mod harness;
 mod input;
 mod manifests;
