@@ -1,8 +1,17 @@
 //! The Cluster and Machine controllers with the reference providers.
 
-use capi_core::runtime::{Connector as _, ObjectKey};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use capi_core::{
     controllers,
+    provider::ProviderError,
+    runtime::{Connector as _, ObjectKey, RESYNC},
     testing::reference::{
         ClusterShape, ReferenceBootstrap, ReferenceControlPlaneProvider, ReferenceInfrastructure,
         Settings, manifest,
@@ -108,7 +117,7 @@ async fn a_control_plane_comes_up_is_told_of_and_goes_without_a_trace() {
     assert!(machine["status"]["nodeRef"]["name"].is_string());
 
     // At rest nothing is written, and neither by a manager that begins anew.
-    let rest = std::time::Duration::from_secs(90);
+    let rest = Duration::from_secs(90);
     let before = running.runtime.metrics().writes();
     plane.clock.sleep(rest).await;
     assert_eq!(running.runtime.metrics().writes(), before);
@@ -248,5 +257,77 @@ async fn a_machine_on_its_own_becomes_a_node_and_is_drained_before_it_goes() {
     for kind in ["referencemachines", "referenceconfigs"] {
         assert_eq!(plane.get(&format!("{REFERENCE}/{kind}/w")).await, None);
     }
+    drop(running);
+}
+
+/// The condition Ready of the one infrastructure machine: status, reason and message.
+async fn host_ready(plane: &Plane) -> (String, String, String) {
+    let path = format!("{REFERENCE}/referencemachines");
+    let hosts = plane.get(&path).await.expect("a list");
+    let conditions = hosts["items"][0]["status"]["conditions"].clone();
+    let ready = conditions.as_array().expect("conditions").iter();
+    let ready = ready
+        .into_iter()
+        .find(|condition| condition["type"] == "Ready")
+        .expect("it says whether it is ready");
+    let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
+    (text("status"), text("reason"), text("message"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ready_machine_counts_as_ready_while_its_provider_fails_for_a_short_time_only() {
+    let plane = Plane::new(Settings::default());
+    let running = cluster_of_one(&plane).await;
+    let name = plane.datacenter.machines()[0].name.clone();
+    let key = ObjectKey::new("default", name);
+    let fails = Arc::new(AtomicBool::new(true));
+    let injected = Arc::clone(&fails);
+    plane.datacenter.inject(move |call| {
+        let fails = call == "ensure" && injected.load(Ordering::SeqCst);
+        fails.then(|| ProviderError::transient("ApiBusy", "the machine API is busy"))
+    });
+    running.runtime.wake("referencemachine", &key);
+    plane.clock.sleep(Duration::from_secs(20)).await;
+    let (status, _, message) = host_ready(&plane).await;
+    assert_eq!(status, "True", "{message}");
+    assert!(
+        message.starts_with("the machine API is busy; counts as ready until"),
+        "{message}"
+    );
+
+    fails.store(false, Ordering::SeqCst);
+    plane.clock.sleep(Duration::from_secs(150)).await;
+    let all_well = ("True".to_owned(), "Ready".to_owned(), String::new());
+    assert_eq!(host_ready(&plane).await, all_well);
+
+    fails.store(true, Ordering::SeqCst);
+    running.runtime.wake("referencemachine", &key);
+    plane.clock.sleep(Duration::from_secs(200)).await;
+    let (status, reason, _) = host_ready(&plane).await;
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "ApiBusy"));
+    drop(running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_vanishes_is_noticed_although_nothing_tells_of_it() {
+    let plane = Plane::new(Settings::default());
+    let running = cluster_of_one(&plane).await;
+    plane.clock.sleep(Duration::from_secs(60)).await;
+    let number = plane.datacenter.machines()[0].number;
+    plane.datacenter.lose(number).expect("it is in memory");
+    // A tenth longer than the time between two looks, and a little for writing it down.
+    plane
+        .clock
+        .sleep(RESYNC.mul_f64(1.1) + Duration::from_secs(5))
+        .await;
+    let (status, reason, _) = host_ready(&plane).await;
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "MachineVanished")
+    );
+    assert!(
+        plane.datacenter.machines().is_empty(),
+        "it is not made again"
+    );
     drop(running);
 }
