@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use capi_benches::cpu;
+
 /// One measured kind of request.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
@@ -10,17 +12,6 @@ pub(crate) struct Row {
     pub(crate) wall: Duration,
     /// CPU of a call, all processes that serve it.
     pub(crate) cpu: Duration,
-}
-
-/// CPU time of this thread.
-pub(crate) fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(
-        text.split_whitespace()
-            .next()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0),
-    )
 }
 
 /// Measures from here on.

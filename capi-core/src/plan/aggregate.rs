@@ -89,13 +89,13 @@ pub(super) fn list_names<'a>(names: impl Iterator<Item = &'a str>, count: usize)
 
 /// What a condition says, as far as merging is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Weight {
+pub(super) enum Weight {
     Issue,
     Unknown,
     Info,
 }
 
-fn weight(status: Reported) -> Weight {
+pub(super) fn weight(status: Reported) -> Weight {
     match status {
         Reported::False => Weight::Issue,
         Reported::Unknown | Reported::Absent => Weight::Unknown,
@@ -105,9 +105,9 @@ fn weight(status: Reported) -> Weight {
 
 /// Good news and bad news with the same words are different messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct GroupKey {
-    info: bool,
-    message: Text,
+pub(super) struct GroupKey {
+    pub(super) info: bool,
+    pub(super) message: Text,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -154,12 +154,97 @@ impl Group {
     }
 }
 
+/// Machines by what their condition says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) issues: u32,
+    pub(super) unknown: u32,
+    pub(super) info: u32,
+}
+
+impl Totals {
+    pub(super) fn len(self) -> u32 {
+        self.issues + self.unknown + self.info
+    }
+
+    pub(super) fn of(&mut self, weight: Weight) -> &mut u32 {
+        match weight {
+            Weight::Issue => &mut self.issues,
+            Weight::Unknown => &mut self.unknown,
+            Weight::Info => &mut self.info,
+        }
+    }
+
+    /// Whether only good news are told, since there are no others.
+    pub(super) fn all_is_well(self) -> bool {
+        self.issues == 0 && self.unknown == 0
+    }
+
+    /// The condition that stands for all, with what `message` says; `None` for no machines.
+    pub(super) fn condition(
+        self,
+        target: &'static str,
+        reasons: Reasons,
+        message: impl FnOnce() -> String,
+    ) -> Option<Wanted> {
+        let (status, reason) = if self.issues > 0 {
+            (ConditionStatus::False, reasons.issue)
+        } else if self.unknown > 0 {
+            (ConditionStatus::Unknown, reasons.unknown)
+        } else if self.info > 0 {
+            (ConditionStatus::True, reasons.info)
+        } else {
+            return None;
+        };
+        Some(Wanted::new(target, status, reason).message(message()))
+    }
+}
+
+/// A message that is shown: the machines that say it, and their number.
+pub(super) struct Shown<'a> {
+    pub(super) names: String,
+    pub(super) count: usize,
+    pub(super) message: &'a str,
+}
+
+/// The text of an aggregate: messages, most serious first, and how many machines say others.
+pub(super) fn say<'a>(
+    all_is_well: bool,
+    shown: impl Iterator<Item = Shown<'a>>,
+    others: Others,
+) -> String {
+    let mut text = String::with_capacity(128);
+    let mut line = |parts: [&str; 5]| {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        parts.iter().for_each(|part| text.push_str(part));
+    };
+    for shown in shown {
+        let machines = if shown.count == 1 { "* Machine " } else { "* Machines " };
+        line([machines, &shown.names, ":", &indent(shown.message), ""]);
+    }
+    let rest = match all_is_well {
+        true => [(others.info, " with additional info"), (0, "")],
+        false => [
+            (others.issues, " with other issues"),
+            (others.unknown, " with status unknown"),
+        ],
+    };
+    for (count, words) in rest {
+        match count {
+            0 => {}
+            1 => line(["And 1 Machine", words, "", "", ""]),
+            n => line(["And ", &n.to_string(), " Machines", words, ""]),
+        }
+    }
+    text
+}
+
 /// The same condition of many machines.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Aggregate {
-    issues: u32,
-    unknown: u32,
-    info: u32,
+    totals: Totals,
     groups: BTreeMap<GroupKey, Group>,
     ranked: BTreeSet<Rank>,
     /// Machines of the ranked groups, by what their group counts as.
@@ -170,15 +255,15 @@ pub(super) struct Aggregate {
 
 /// Machines by what their message counts as.
 #[derive(Clone, Copy, Debug, Default)]
-struct Others {
+pub(super) struct Others {
     issues: usize,
     unknown: usize,
     info: usize,
 }
 
 impl Others {
-    fn of(&mut self, rank: &Rank) -> &mut usize {
-        match (rank.info, rank.no_issue) {
+    pub(super) fn of(&mut self, info: bool, no_issue: bool) -> &mut usize {
+        match (info, no_issue) {
             (true, _) => &mut self.info,
             (false, false) => &mut self.issues,
             (false, true) => &mut self.unknown,
@@ -189,12 +274,12 @@ impl Others {
 impl Aggregate {
     /// Machines that are counted.
     pub(super) fn len(&self) -> u32 {
-        self.issues + self.unknown + self.info
+        self.totals.len()
     }
 
     /// Machines for which the condition does not hold.
     pub(super) fn issues(&self) -> u32 {
-        self.issues
+        self.totals.issues
     }
 
     /// The messages of machines for which the condition does not hold, in no order that matters.
@@ -246,11 +331,7 @@ impl Aggregate {
                 count.saturating_sub(1)
             };
         };
-        step(match weight {
-            Weight::Issue => &mut self.issues,
-            Weight::Unknown => &mut self.unknown,
-            Weight::Info => &mut self.info,
-        });
+        step(self.totals.of(weight));
         let message = if seen.status == Reported::Absent {
             absent
         } else {
@@ -266,7 +347,7 @@ impl Aggregate {
         self.said.take();
         let group = self.groups.entry(key).or_default();
         if let Some(rank) = group.rank(key) {
-            *self.grouped.of(&rank) -= rank.count.0;
+            *self.grouped.of(rank.info, rank.no_issue) -= rank.count.0;
             self.ranked.remove(&rank);
         }
         if weight == Weight::Issue {
@@ -284,7 +365,7 @@ impl Aggregate {
         }
         match group.rank(key) {
             Some(rank) => {
-                *self.grouped.of(&rank) += rank.count.0;
+                *self.grouped.of(rank.info, rank.no_issue) += rank.count.0;
                 self.ranked.insert(rank);
             }
             None => {
@@ -300,16 +381,8 @@ impl Aggregate {
         reasons: Reasons,
         symbols: &Symbols,
     ) -> Option<Wanted> {
-        let (status, reason) = if self.issues > 0 {
-            (ConditionStatus::False, reasons.issue)
-        } else if self.unknown > 0 {
-            (ConditionStatus::Unknown, reasons.unknown)
-        } else if self.info > 0 {
-            (ConditionStatus::True, reasons.info)
-        } else {
-            return None;
-        };
-        Some(Wanted::new(target, status, reason).message(self.message(symbols)))
+        self.totals
+            .condition(target, reasons, || self.message(symbols))
     }
 
     /// The messages shown, most serious first.
@@ -318,52 +391,28 @@ impl Aggregate {
     }
 
     fn say(&self, symbols: &Symbols) -> String {
-        let info = self.issues == 0 && self.unknown == 0;
-        let mut lines = Vec::new();
+        let info = self.totals.all_is_well();
         let mut others = self.grouped;
-        for rank in self
-            .ranked
-            .iter()
-            .filter(|rank| rank.info == info)
-            .take(SHOWN)
-        {
-            *others.of(rank) -= rank.count.0;
+        let mut shown = Vec::with_capacity(SHOWN);
+        let ranks = self.ranked.iter().filter(|rank| rank.info == info);
+        for rank in ranks.take(SHOWN) {
+            *others.of(rank.info, rank.no_issue) -= rank.count.0;
             let key = GroupKey {
                 info: rank.info,
                 message: rank.message,
             };
-            let Some(group) = self.groups.get(&key) else {
-                continue;
-            };
-            let names = list_names(group.names(), group.len());
-            let kind = if group.len() == 1 {
-                "Machine"
-            } else {
-                "Machines"
-            };
-            let text = indent(symbols.text(rank.message));
-            lines.push(format!("* {kind} {names}:{text}"));
+            shown.extend(self.groups.get(&key).map(|group| Shown {
+                names: list_names(group.names(), group.len()),
+                count: group.len(),
+                message: symbols.text(rank.message),
+            }));
         }
-        let rest = match info {
-            true => [(others.info, "with additional info"), (0, "")],
-            false => [
-                (others.issues, "with other issues"),
-                (others.unknown, "with status unknown"),
-            ],
-        };
-        for (count, words) in rest {
-            match count {
-                0 => {}
-                1 => lines.push(format!("And 1 Machine {words}")),
-                n => lines.push(format!("And {n} Machines {words}")),
-            }
-        }
-        lines.join("\n")
+        say(info, shown.into_iter(), others)
     }
 
     /// Everything, in words, in an order that does not depend on history.
     pub(super) fn describe(&self, symbols: &Symbols) -> Vec<String> {
-        let mut lines = vec![format!("{}/{}/{}", self.issues, self.unknown, self.info)];
+        let mut lines = vec![format!("{:?}", self.totals)];
         let mut groups: Vec<String> = self
             .groups
             .iter()

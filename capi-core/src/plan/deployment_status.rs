@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::{
+    census,
     condition::Wanted,
     desired_set::{Deployment, SetFacts},
     machine_set_status::with_stale,
     rollout::{MachineDeploymentFacts, MachineDeploymentPlan},
     rollout_scale::bounds,
     set_status::{differ, scaling, selector_text, settle},
-    tally::Tally,
+    tally::Census,
     version,
 };
 use crate::{
@@ -70,7 +71,7 @@ pub(super) fn plan(
     facts: &MachineDeploymentFacts,
     deployment: &Deployment,
     sets: &[&SetFacts],
-    tally: &Tally,
+    census: &dyn Census,
     paused: Wanted,
     now: Timestamp,
     plan: &mut MachineDeploymentPlan,
@@ -92,17 +93,17 @@ pub(super) fn plan(
         facts,
         deployment,
         sets,
-        tally,
+        census,
         sums: &sums,
     };
     let conditions = vec![
         view.available(),
-        view.rolling_out(),
+        census::rolling_out(census),
         view.scaling_up(),
         view.scaling_down(),
-        tally.machines_ready("MachinesReady"),
-        tally.machines_up_to_date("MachinesUpToDate"),
-        tally.remediating("Remediating", "MachineDeployment/MachineSet"),
+        census.machines_ready("MachinesReady"),
+        census.machines_up_to_date("MachinesUpToDate"),
+        census.remediating("Remediating", "MachineDeployment/MachineSet"),
         view.deleting(),
         paused,
     ];
@@ -167,7 +168,7 @@ struct View<'a> {
     facts: &'a MachineDeploymentFacts,
     deployment: &'a Deployment,
     sets: &'a [&'a SetFacts],
-    tally: &'a Tally,
+    census: &'a dyn Census,
     sums: &'a Sums,
 }
 
@@ -236,20 +237,6 @@ impl View<'_> {
         Wanted::is_false(TYPE, "NotAvailable").message(message)
     }
 
-    fn rolling_out(&self) -> Wanted {
-        const TYPE: &str = "RollingOut";
-        let (count, reasons) = self.tally.rolling_out();
-        if count == 0 {
-            return Wanted::is_false(TYPE, "NotRollingOut");
-        }
-        let mut message = format!("Rolling out {count} not up-to-date replicas");
-        for reason in reasons {
-            message.push('\n');
-            message.push_str(reason);
-        }
-        Wanted::is_true(TYPE, "RollingOut").message(message)
-    }
-
     fn scaling_up(&self) -> Wanted {
         const TYPE: &str = "ScalingUp";
         if self.facts.list_failed {
@@ -291,7 +278,7 @@ impl View<'_> {
         if current <= desired {
             return Wanted::is_false(TYPE, "NotScalingDown");
         }
-        let message = with_stale(scaling("down", current, desired), self.tally);
+        let message = with_stale(scaling("down", current, desired), self.census);
         Wanted::is_true(TYPE, "ScalingDown").message(message)
     }
 
@@ -303,11 +290,11 @@ impl View<'_> {
         if !self.is_deleting() {
             return Wanted::is_false(TYPE, "NotDeleting");
         }
-        let message = match (self.tally.counts().replicas, self.sets.len()) {
+        let message = match (self.census.counts().replicas, self.sets.len()) {
             (0, 0) => "Deletion completed".to_owned(),
             (0, sets) => format!("Deleting {sets} MachineSets"),
-            (1, _) => with_stale("Deleting 1 Machine".to_owned(), self.tally),
-            (count, _) => with_stale(format!("Deleting {count} Machines"), self.tally),
+            (1, _) => with_stale("Deleting 1 Machine".to_owned(), self.census),
+            (count, _) => with_stale(format!("Deleting {count} Machines"), self.census),
         };
         Wanted::is_true(TYPE, "Deleting").message(message)
     }

@@ -22,7 +22,7 @@ use super::{
     row::Name,
     set_remediation,
     set_status::{OwningCluster, TemplateKind, Templates},
-    tally::Tally,
+    tally::{Census, Tally},
 };
 use crate::{
     api::{

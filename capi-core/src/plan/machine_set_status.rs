@@ -9,7 +9,7 @@ use super::{
     condition::Wanted,
     machine_set::{MachineSetFacts, MachineSetPlan},
     set_status::{differ, scaling, selector_text, settle},
-    tally::{Tally, replicas},
+    tally::{Census, Tally, replicas},
 };
 use crate::{
     api::{MachineSetSpec, MachineSetStatus, StatusVersion},
@@ -255,8 +255,8 @@ fn deleting(facts: &MachineSetFacts, tally: &Tally) -> Wanted {
 }
 
 /// `message`, and below it what is said of machines that are being deleted for long.
-pub(super) fn with_stale(mut message: String, tally: &Tally) -> String {
-    if let Some(stale) = tally.stale() {
+pub(super) fn with_stale(mut message: String, census: &dyn Census) -> String {
+    if let Some(stale) = census.stale() {
         message.push_str("\n* ");
         message.push_str(&stale);
     }

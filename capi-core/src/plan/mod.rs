@@ -16,7 +16,7 @@
 //! | [`delete`] | the order in which a Cluster and a Machine are taken down |
 //! | [`node`] | which Node a Machine is, and what it writes there |
 //! | [`drain`], [`volumes`] | which pods leave a Node now, later, never; which volumes hold it |
-//! | [`row`], [`tally`] | what of many machines matters, and what they have in common |
+//! | [`row`], [`tally`], [`survey`] | what of many machines matters, and what they have in common |
 //! | [`machine_set`], [`preflight`] | how many machines a MachineSet has, which ones go |
 //! | [`rollout`] | how machines move from old MachineSets of a MachineDeployment to the new one |
 //! | [`control_plane`] | which control plane machine is made, joined, replaced, removed next |
@@ -26,6 +26,7 @@
 
 pub mod action;
 mod aggregate;
+mod census;
 pub mod cluster;
 pub mod condition;
 pub mod control_plane;
@@ -52,6 +53,7 @@ pub mod row;
 mod set_remediation;
 pub mod set_status;
 pub mod snapshot;
+pub mod survey;
 pub mod tally;
 pub mod up_to_date;
 pub mod version;

@@ -3,7 +3,7 @@
 //!
 //! Decides replica counts of sets. Never decides which machine goes: that is
 //! [`machine_set`](super::machine_set). Its cost is that of the sets; machines enter as a
-//! [`Tally`].
+//! [`Census`].
 //!
 //! Answers to `core/reconcilers/machinedeployment` of Cluster API.
 
@@ -24,7 +24,7 @@ use super::{
     rollout_scale::{Bounds, Scaling, SetCount, bounds, proportional},
     row::seconds,
     set_status::{OwningCluster, TemplateKind, Templates},
-    tally::Tally,
+    tally::Census,
     up_to_date::template_differences,
 };
 use crate::{
@@ -105,12 +105,13 @@ pub enum MachineDeploymentAction {
 pub type MachineDeploymentPlan =
     Plan<SetDefaults, Option<MachineDeploymentStatus>, MachineDeploymentAction>;
 
-/// Plans one MachineDeployment. The tally must have been [advanced](Tally::advance) to `now`; it
-/// counts the machines that match the deployment's selector.
+/// Plans one MachineDeployment. `census` counts the machines that match the deployment's selector, at
+/// `now`: a [`Tally`](super::tally::Tally) that was advanced to it, or a
+/// [`Survey`](super::survey::Survey) of rows.
 #[must_use]
 pub fn plan(
     facts: &MachineDeploymentFacts,
-    tally: &Tally,
+    census: &dyn Census,
     seed: Seed,
     now: Timestamp,
 ) -> MachineDeploymentPlan {
@@ -151,16 +152,16 @@ pub fn plan(
             .push("the MachineSets of the deployment could not be listed".to_owned());
     } else if metadata.is_deleting() {
         delete(&deployment, &sets, &mut plan);
-    } else if let Err(error) = roll_out(facts, &deployment, &sets, tally, seed, now, &mut plan) {
+    } else if let Err(error) = roll_out(facts, &deployment, &sets, census, seed, now, &mut plan) {
         plan.errors.push(error);
     }
-    deployment_status::plan(facts, &deployment, &sets, tally, paused, now, &mut plan);
+    deployment_status::plan(facts, &deployment, &sets, census, paused, now, &mut plan);
     if let Some(after) = deployment.spec.rollout.after
         && after.timestamp() > now
     {
         plan.look_again(after.timestamp());
     }
-    if let Some(deadline) = tally.next_deadline() {
+    if let Some(deadline) = census.next_deadline() {
         plan.look_again(deadline);
     }
     plan
@@ -326,7 +327,7 @@ fn roll_out(
     facts: &MachineDeploymentFacts,
     deployment: &Deployment,
     sets: &[&SetFacts],
-    tally: &Tally,
+    census: &dyn Census,
     mut seed: Seed,
     now: Timestamp,
     plan: &mut MachineDeploymentPlan,
@@ -386,7 +387,7 @@ fn roll_out(
         scale_paused(deployment, replicas, bounds, rolling, &division)
     } else {
         let current = desired.first_mut().map(|(current, _)| current);
-        scale(facts, replicas, bounds, rolling, &division, tally, current)
+        scale(facts, replicas, bounds, rolling, &division, census, current)
     };
     let mut notes = decided.notes;
     for (mut set, found) in desired {
@@ -500,7 +501,7 @@ fn scale(
     bounds: Bounds,
     rolling: bool,
     division: &Division<'_>,
-    tally: &Tally,
+    census: &dyn Census,
     desired: Option<&mut DesiredSet>,
 ) -> Decided {
     let Some(desired) = desired else {
@@ -528,9 +529,9 @@ fn scale(
         },
     };
     if rolling && in_place.enabled {
-        acknowledge(division.current, tally, &mut new, desired);
+        acknowledge(division.current, census, &mut new, desired);
     }
-    let updating = tally.counts().updating > 0;
+    let updating = census.counts().updating > 0;
     let mut scaling = Scaling::new(replicas, bounds, &new, old.iter().collect(), updating);
     if rolling {
         scaling.rolling_update();
@@ -554,7 +555,7 @@ fn scale(
 /// Counts machines that were moved to the current set, each once.
 fn acknowledge(
     current: Option<&SetFacts>,
-    tally: &Tally,
+    census: &dyn Census,
     new: &mut SetCount,
     desired: &mut DesiredSet,
 ) {
@@ -567,15 +568,7 @@ fn acknowledge(
         .get(key)
         .map_or("", String::as_str);
     let known: BTreeSet<&str> = known.split(',').collect();
-    let moved: Vec<&str> = tally
-        .pending_acknowledge()
-        .filter(|name| {
-            tally
-                .row(*name)
-                .is_some_and(|row| tally.symbols().text(row.set) == new.name)
-        })
-        .map(|name| tally.symbols().name(name))
-        .collect();
+    let moved = census.moved_to(&new.name);
     if moved.is_empty() {
         return;
     }

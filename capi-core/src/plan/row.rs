@@ -33,6 +33,8 @@ pub struct Text(pub(super) u32);
 impl Text {
     /// The empty text, the same in every table.
     pub const EMPTY: Self = Self(0);
+    /// No text of any table.
+    pub(super) const NONE: Self = Self(u32::MAX);
 }
 
 /// Texts and the numbers that stand for them. The same text always has the same number.
@@ -87,6 +89,11 @@ impl Symbols {
     #[must_use]
     pub fn name(&self, symbol: Name) -> &str {
         self.text(Text(symbol.0))
+    }
+
+    /// The symbol of a text, when it is known.
+    pub(super) fn find(&self, text: &str) -> Option<Text> {
+        self.numbers.get(text).copied().map(Text)
     }
 
     pub(super) fn shared(&self, symbol: Name) -> Arc<str> {
@@ -233,7 +240,7 @@ impl Delays {
         ("Pods not completed yet", "waiting for completion"),
     ];
 
-    fn of(message: &str) -> Self {
+    fn named_in(message: &str) -> Self {
         let mut delays = 0;
         for (index, (_, words)) in Self::CAUSES.iter().enumerate() {
             if message.contains(words) {
@@ -245,6 +252,15 @@ impl Delays {
 
     pub(super) fn has(self, cause: usize) -> bool {
         self.0 & (1 << cause) != 0
+    }
+
+    /// Those of `counts`, a number a cause, whose cause applies.
+    pub(super) fn of(
+        self,
+        counts: &mut [u32; Self::CAUSES.len()],
+    ) -> impl Iterator<Item = &mut u32> {
+        let applies = move |(cause, count)| self.has(cause).then_some(count);
+        counts.iter_mut().enumerate().filter_map(applies)
     }
 }
 
@@ -368,7 +384,7 @@ impl MachineRow {
                 "Available" => row.available = status_of == Reported::True,
                 "NodeHealthy" => row.node_unhealthy = status_of == Reported::False,
                 "Deleting" if condition.reason == "DrainingNode" && status_of == Reported::True => {
-                    row.delays = Delays::of(&condition.message);
+                    row.delays = Delays::named_in(&condition.message);
                 }
                 _ => {}
             }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{
     machine_set::{MachineSetAction, MachineSetFacts, MachineSetPlan, PREFLIGHT_RETRY},
     row::{Name, Remediation},
-    tally::Tally,
+    tally::{Census, Tally},
 };
 use crate::api::Rounding;
 

@@ -5,7 +5,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Conditions, Wanted, find};
+use super::condition::{Conditions, Wanted};
 use crate::api::{Condition, LabelSelector, MachineTemplateSpec};
 
 /// What is known of one of the two templates that machines are made from.
@@ -116,13 +116,25 @@ pub(super) fn scaling(direction: &str, from: i32, to: i32) -> String {
 pub(super) fn differ(current: &[Condition], wanted: &[Wanted], generation: i64) -> bool {
     let generation = (generation > 0).then_some(generation);
     wanted.iter().any(|wanted| {
-        find(current, &wanted.type_).is_none_or(|found| {
+        let found = current.iter().find(|found| same(&found.type_, &wanted.type_));
+        found.is_none_or(|found| {
             found.status != wanted.status
-                || found.reason != wanted.reason
-                || found.message != wanted.message
+                || !same(&found.reason, &wanted.reason)
+                || !same(&found.message, &wanted.message)
                 || found.observed_generation != generation
         })
     })
+}
+
+/// Whether two short texts are equal, without a call.
+fn same(a: &str, b: &str) -> bool {
+    let word = |bytes: &[u8]| bytes.first_chunk().map(|word| u64::from_ne_bytes(*word));
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    a.len() == b.len()
+        && a.chunks(8).zip(b.chunks(8)).all(|(a, b)| match (word(a), word(b)) {
+            (Some(a), Some(b)) => a == b,
+            _ => a.iter().eq(b),
+        })
 }
 
 /// `current` with `wanted` in it.

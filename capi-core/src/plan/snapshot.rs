@@ -11,6 +11,7 @@ use super::{
     naming::Seed,
     rollout::{self, MachineDeploymentFacts, MachineDeploymentPlan},
     row::{MachineRow, Symbols},
+    survey::Survey,
     tally::Tally,
 };
 use crate::api::MachineDeletionOrder;
@@ -85,11 +86,8 @@ impl Snapshot<MachineDeploymentFacts> {
     /// Makes the decision again.
     #[must_use]
     pub fn plan(&self) -> MachineDeploymentPlan {
-        rollout::plan(
-            &self.facts,
-            &self.machines.tally(self.now),
-            self.seed,
-            self.now,
-        )
+        let machines = &self.machines;
+        let survey = Survey::of(&machines.symbols, &machines.rows, self.now);
+        rollout::plan(&self.facts, &survey, self.seed, self.now)
     }
 }

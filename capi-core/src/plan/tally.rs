@@ -11,23 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+pub use super::census::{Census, Counts};
 use super::{
-    aggregate::{Aggregate, NameKey, list_names},
-    condition::{Reasons, Wanted},
-    row::{Delays, MachineRow, Name, Observed, Remediation, Reported, Symbols, Text},
+    aggregate::{Aggregate, NameKey},
+    census::{self, Deadlines},
+    condition::Wanted,
+    row::{Delays, MachineRow, Name, Observed, Reported, Symbols, Text},
     version,
 };
 use crate::{
     api::{MachineDeletionOrder, MachineSpec, MachineStatus, StatusVersion},
     contract::Metadata,
 };
-
-/// A machine that is being deleted for longer than this is named in messages.
-const STALE_AFTER: i64 = 15 * 60;
-/// What delays a drain is named when it drains for longer than this.
-const DELAYED_AFTER: i64 = 5 * 60;
-/// A machine that does not report `UpToDate` counts as unknown when it is older than this.
-const UP_TO_DATE_AFTER: i64 = 10;
 
 /// Which machine goes first when there are too many; a class of its own, then the set's policy.
 ///
@@ -53,27 +48,6 @@ struct RemediationKey {
     not_annotated: bool,
     created: std::cmp::Reverse<i64>,
     name: NameKey,
-}
-
-/// Machines, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// All of them, deleting ones included.
-    pub replicas: u32,
-    /// With `Ready` True and not being updated in place.
-    pub ready: u32,
-    /// With `Available` True and not being updated in place.
-    pub available: u32,
-    /// With `UpToDate` True and not being updated in place.
-    pub up_to_date: u32,
-    /// Being deleted.
-    pub deleting: u32,
-    /// Being updated in place.
-    pub updating: u32,
-    /// Moved here and not yet counted by the owner's owner.
-    pub pending_acknowledge: u32,
-    /// Being deleted as their remediation.
-    pub remediations_in_flight: u32,
 }
 
 /// Counters, candidates in order and the next deadline of many machines.
@@ -117,8 +91,8 @@ impl Tally {
             prefix: prefix.to_owned(),
             order,
             now: i64::MIN,
-            absent_ready: symbols.intern("Condition Ready not yet reported"),
-            absent_up_to_date: symbols.intern("Condition UpToDate not yet reported"),
+            absent_ready: symbols.intern(census::ABSENT_READY),
+            absent_up_to_date: symbols.intern(census::ABSENT_UP_TO_DATE),
             symbols,
             rows: Vec::new(),
             counts: Counts::default(),
@@ -278,19 +252,6 @@ impl Tally {
         Timestamp::from_second(self.now).ok()
     }
 
-    /// When some machine will count differently although nothing happened.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Timestamp> {
-        let (deadline, _) = self.deadlines.first()?;
-        Timestamp::from_second(*deadline).ok()
-    }
-
-    /// The counters.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
     /// The row of a machine.
     #[must_use]
     pub fn row(&self, name: Name) -> Option<&MachineRow> {
@@ -373,88 +334,10 @@ impl Tally {
         }
     }
 
-    /// Condition `target` as the aggregate of the machines' `Ready`.
-    #[must_use]
-    pub fn machines_ready(&self, target: &'static str) -> Wanted {
-        let reasons = Reasons {
-            issue: "NotReady",
-            unknown: "ReadyUnknown",
-            info: "Ready",
-        };
-        self.ready
-            .condition(target, reasons, &self.symbols)
-            .unwrap_or_else(|| Wanted::is_true(target, "NoReplicas"))
-    }
-
-    /// Condition `target` as the aggregate of the machines' `UpToDate`.
-    #[must_use]
-    pub fn machines_up_to_date(&self, target: &'static str) -> Wanted {
-        let reasons = Reasons {
-            issue: "NotUpToDate",
-            unknown: "UpToDateUnknown",
-            info: "UpToDate",
-        };
-        self.up_to_date
-            .condition(target, reasons, &self.symbols)
-            .unwrap_or_else(|| Wanted::is_true(target, "NoReplicas"))
-    }
-
-    /// Condition `target` (True is bad) about remediation; `by` says who does not remediate the
-    /// machines that are unhealthy and left alone.
-    #[must_use]
-    pub fn remediating(&self, target: &'static str, by: &str) -> Wanted {
-        if self.remediating.len() > 0 {
-            let message = self.remediating.message(&self.symbols);
-            return Wanted::is_true(target, "Remediating").message(message);
-        }
-        let condition = Wanted::is_false(target, "NotRemediating");
-        match self.unhealthy.is_empty() {
-            true => condition,
-            false => condition.message(format!(
-                "{} not healthy (not to be remediated by {by})",
-                are(&self.unhealthy)
-            )),
-        }
-    }
-
-    /// Machines that are not up to date, and why, each reason once, a change of version first.
-    #[must_use]
-    pub fn rolling_out(&self) -> (u32, Vec<&str>) {
-        let messages = self.up_to_date.issue_messages();
-        let reasons: BTreeSet<(bool, &str)> = messages
-            .map(|message| self.symbols.text(message))
-            .filter(|message| !message.is_empty())
-            .flat_map(|message| message.split('\n'))
-            .map(|line| (!line.starts_with("* Version"), line))
-            .collect();
-        let reasons = reasons.into_iter().map(|(_, line)| line).collect();
-        (self.up_to_date.issues(), reasons)
-    }
-
-    /// What is said of machines that are being deleted for long; `None` when there are none.
-    #[must_use]
-    pub fn stale(&self) -> Option<String> {
-        if self.stale.is_empty() {
-            return None;
-        }
-        let mut message = format!("{} in deletion since more than 15m", are(&self.stale));
-        let causes: Vec<&str> = Delays::CAUSES
-            .iter()
-            .zip(self.delays)
-            .filter(|(_, count)| *count > 0)
-            .map(|((cause, _), _)| *cause)
-            .collect();
-        if !causes.is_empty() {
-            message.push_str(", delay likely due to ");
-            message.push_str(&causes.join(", "));
-        }
-        Some(message)
-    }
-
     /// Adds a row to all that is counted, or takes it back. What does not differ from `other`
     /// (the row that takes its place) is left alone.
     fn count(&mut self, row: &MachineRow, key: &NameKey, other: Option<&MachineRow>, add: bool) {
-        self.count_numbers(row, add);
+        self.counts.count(row, add);
         if other.is_none_or(|other| other.version != row.version) {
             step(&mut self.versions, row.version, add);
         }
@@ -495,38 +378,6 @@ impl Tally {
         self.count_deadlines(row, key, add);
     }
 
-    fn count_numbers(&mut self, row: &MachineRow, add: bool) {
-        let counts = &mut self.counts;
-        let settled = !row.updating;
-        for (count, counted) in [
-            (&mut counts.replicas, true),
-            (
-                &mut counts.ready,
-                settled && row.ready.status == Reported::True,
-            ),
-            (&mut counts.available, settled && row.available),
-            (
-                &mut counts.up_to_date,
-                settled && row.up_to_date.status == Reported::True,
-            ),
-            (&mut counts.deleting, row.deleting.is_some()),
-            (&mut counts.updating, row.updating),
-            (&mut counts.pending_acknowledge, row.pending_acknowledge),
-            (
-                &mut counts.remediations_in_flight,
-                row.deleting.is_some() && row.remediation == Remediation::MachineDeleting,
-            ),
-        ] {
-            if counted {
-                *count = if add {
-                    count.saturating_add(1)
-                } else {
-                    count.saturating_sub(1)
-                };
-            }
-        }
-    }
-
     fn count_health(&mut self, row: &MachineRow, key: &NameKey, add: bool) {
         if row.is_unhealthy() {
             put(&mut self.unhealthy, key.clone(), add);
@@ -562,34 +413,28 @@ impl Tally {
     }
 
     fn count_deadlines(&mut self, row: &MachineRow, key: &NameKey, add: bool) {
-        if let Some(deleting) = row.deleting {
-            let stale = deleting.saturating_add(STALE_AFTER + 1);
+        let deadlines = Deadlines::of(row);
+        if let Some(stale) = deadlines.stale {
             if stale <= self.now {
                 put(&mut self.stale, key.clone(), add);
             } else {
                 put(&mut self.deadlines, (stale, row.name), add);
             }
-            if let Some(started) = row.drain_started
-                && row.delays != Delays::default()
-            {
-                let delayed = started.saturating_add(DELAYED_AFTER + 1).max(stale);
-                if delayed <= self.now {
-                    for (cause, count) in self.delays.iter_mut().enumerate() {
-                        if row.delays.has(cause) {
-                            *count = if add {
-                                count.saturating_add(1)
-                            } else {
-                                count.saturating_sub(1)
-                            };
-                        }
-                    }
-                } else {
-                    put(&mut self.deadlines, (delayed, row.name), add);
+        }
+        if let Some(delayed) = deadlines.delayed {
+            if delayed <= self.now {
+                for count in row.delays.of(&mut self.delays) {
+                    *count = if add {
+                        count.saturating_add(1)
+                    } else {
+                        count.saturating_sub(1)
+                    };
                 }
+            } else {
+                put(&mut self.deadlines, (delayed, row.name), add);
             }
         }
-        if !self.up_to_date_counts(row) {
-            let due = row.created.saturating_add(UP_TO_DATE_AFTER + 1);
+        if let Some(due) = deadlines.up_to_date.filter(|due| *due > self.now) {
             put(&mut self.deadlines, (due, row.name), add);
         }
     }
@@ -597,8 +442,9 @@ impl Tally {
     /// Only machines that report `UpToDate`, or had time to, are counted, so that the aggregate
     /// does not flicker when a machine is made.
     fn up_to_date_counts(&self, row: &MachineRow) -> bool {
-        row.up_to_date.status != Reported::Absent
-            || self.now > row.created.saturating_add(UP_TO_DATE_AFTER)
+        Deadlines::of(row)
+            .up_to_date
+            .is_none_or(|due| due <= self.now)
     }
 
     fn deletion_place(&self, row: &MachineRow) -> (DeletionClass, i64) {
@@ -691,14 +537,54 @@ impl Tally {
     }
 }
 
-/// `Machine a is`, `Machines a, b are`.
-fn are(names: &BTreeSet<NameKey>) -> String {
-    let count = names.len();
-    let names = list_names(names.iter().map(NameKey::as_str), count);
-    if count == 1 {
-        format!("Machine {names} is")
-    } else {
-        format!("Machines {names} are")
+impl Census for Tally {
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn next_deadline(&self) -> Option<Timestamp> {
+        let (deadline, _) = self.deadlines.first()?;
+        Timestamp::from_second(*deadline).ok()
+    }
+
+    fn machines_ready(&self, target: &'static str) -> Wanted {
+        self.ready
+            .condition(target, census::READY, &self.symbols)
+            .unwrap_or_else(|| Wanted::is_true(target, "NoReplicas"))
+    }
+
+    fn machines_up_to_date(&self, target: &'static str) -> Wanted {
+        self.up_to_date
+            .condition(target, census::UP_TO_DATE, &self.symbols)
+            .unwrap_or_else(|| Wanted::is_true(target, "NoReplicas"))
+    }
+
+    fn remediating(&self, target: &'static str, by: &str) -> Wanted {
+        let told = (self.remediating.len() > 0).then(|| self.remediating.message(&self.symbols));
+        let unhealthy = self.unhealthy.iter().map(NameKey::as_str);
+        census::remediating(target, by, told, unhealthy, self.unhealthy.len())
+    }
+
+    fn rolling_out(&self) -> (u32, Vec<&str>) {
+        let messages = self.up_to_date.issue_messages();
+        let reasons = census::reasons(messages.map(|message| self.symbols.text(message)));
+        (self.up_to_date.issues(), reasons)
+    }
+
+    fn stale(&self) -> Option<String> {
+        let names = self.stale.iter().map(NameKey::as_str);
+        census::stale(names, self.stale.len(), self.delays)
+    }
+
+    fn moved_to(&self, set: &str) -> Vec<&str> {
+        let moved = self.pending_acknowledge();
+        moved
+            .filter(|name| {
+                self.row(*name)
+                    .is_some_and(|row| self.symbols.text(row.set) == set)
+            })
+            .map(|name| self.symbols.name(name))
+            .collect()
     }
 }
 

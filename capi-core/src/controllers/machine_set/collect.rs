@@ -18,7 +18,7 @@ use crate::{
         preflight::{ALL, Checks, ControlPlaneState},
         rollout::Deployment,
         row::Name,
-        tally::Tally,
+        tally::{Census, Tally},
     },
     runtime::{Error, Object, ObjectKey, Runtime},
 };

@@ -7,9 +7,10 @@ use super::{ControlPlaneFacts, ControlPlanePlan, Deletion, Holds, Machine, Quoru
 use crate::{
     api::{Condition, ConditionStatus, MachineDeletionOrder, StatusVersion, labels},
     plan::{
+        census,
         condition::{Wanted, find},
         set_status::{differ, scaling, settle},
-        tally::{Tally, replicas},
+        tally::{Census, Tally, replicas},
     },
 };
 
@@ -88,7 +89,7 @@ pub(super) fn plan(
             Wanted::is_false("Initialized", "NotInitialized")
         },
         components_healthy(facts, initialized),
-        rolling_out(&tally),
+        census::rolling_out(&tally),
         tally.remediating("Remediating", &facts.kind),
         scaling_down(facts, holds, &tally),
         scaling_up(facts, holds),
@@ -193,20 +194,6 @@ fn blocked<'a>(mut message: String, causes: impl Iterator<Item = &'a String>) ->
         message.push_str(&causes.join("\n"));
     }
     message
-}
-
-fn rolling_out(tally: &Tally) -> Wanted {
-    const TYPE: &str = "RollingOut";
-    let (count, reasons) = tally.rolling_out();
-    if count == 0 {
-        return Wanted::is_false(TYPE, "NotRollingOut");
-    }
-    let mut message = format!("Rolling out {count} not up-to-date replicas");
-    for reason in reasons {
-        message.push('\n');
-        message.push_str(reason);
-    }
-    Wanted::is_true(TYPE, "RollingOut").message(message)
 }
 
 fn etcd_healthy(facts: &ControlPlaneFacts, initialized: bool) -> Wanted {

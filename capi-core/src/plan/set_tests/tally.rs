@@ -11,7 +11,8 @@ use crate::{
     plan::{
         condition::{Aggregate, MergeStrategy, Owner, Reasons, Reported as ReportedObject},
         row::{Delays, MachineRow, Observed, Remediation, Reported, Symbols},
-        tally::Tally,
+        survey::Survey,
+        tally::{Census, Tally},
     },
 };
 
@@ -28,6 +29,8 @@ struct Fake {
     owner_remediated: (Reported, &'static str),
     health_check: Reported,
     bits: u8,
+    /// Further bits: moved here, asked to be remediated first, of which set.
+    more: u8,
     propagated: u64,
 }
 
@@ -61,6 +64,9 @@ impl Fake {
         row.delete_first = self.bits & 32 != 0;
         row.updating = self.bits & 64 != 0;
         row.control_plane = self.bits & 128 != 0;
+        row.pending_acknowledge = self.more & 1 != 0;
+        row.remediate_first = self.more & 2 != 0;
+        row.set = symbols.intern(["", "md-a", "md-b"][usize::from(self.more >> 2) % 3]);
         row.propagated = self.propagated;
         row
     }
@@ -108,12 +114,21 @@ fn fake(mixed: bool) -> impl Strategy<Value = Fake> {
             observed(mixed),
             status(),
             any::<u8>(),
+            0_u8..12,
             0_u64..3,
         ),
     )
         .prop_map(|((name, created, deleting, drain_started), rest)| {
-            let (delays, ready, up_to_date, owner_remediated, health_check, bits, propagated) =
-                rest;
+            let (
+                delays,
+                ready,
+                up_to_date,
+                owner_remediated,
+                health_check,
+                bits,
+                more,
+                propagated,
+            ) = rest;
             Fake {
                 name,
                 created: at(created).as_second(),
@@ -125,6 +140,7 @@ fn fake(mixed: bool) -> impl Strategy<Value = Fake> {
                 owner_remediated,
                 health_check,
                 bits,
+                more,
                 propagated,
             }
         })
@@ -202,6 +218,24 @@ proptest! {
     }
 
     #[test]
+    fn a_survey_of_the_rows_says_what_a_tally_kept_by_events_says(
+        steps in proptest::collection::vec(step(true), 0..60),
+    ) {
+        let (tally, _, now) = run(&steps, &MachineDeletionOrder::Random);
+        let rows = tally.rows();
+        let survey = Survey::of(tally.symbols(), &rows, now);
+        prop_assert_eq!(told(&survey), told(&tally));
+        // In another order and another table.
+        let mut symbols = Symbols::default();
+        let other: Vec<MachineRow> = rows
+            .iter()
+            .rev()
+            .map(|row| row.translated(tally.symbols(), &mut symbols))
+            .collect();
+        prop_assert_eq!(told(&Survey::of(&symbols, &other, now)), told(&tally));
+    }
+
+    #[test]
     fn its_aggregate_is_that_of_the_list_of_machines(
         steps in proptest::collection::vec(step(false), 1..40),
     ) {
@@ -240,6 +274,23 @@ proptest! {
             Some(expected) => prop_assert_eq!(found, expected),
         }
     }
+}
+
+/// All that a census can be asked.
+fn told(census: &dyn Census) -> String {
+    format!(
+        "{:?}",
+        (
+            census.counts(),
+            census.next_deadline(),
+            census.machines_ready("MachinesReady"),
+            census.machines_up_to_date("MachinesUpToDate"),
+            census.remediating("Remediating", "MachineSet"),
+            census.rolling_out(),
+            census.stale(),
+            ["", "md-a", "md-b"].map(|set| census.moved_to(set)),
+        )
+    )
 }
 
 #[test]

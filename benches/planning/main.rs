@@ -3,13 +3,17 @@
 //! * `event`: one machine of a set changes: fold it, plan the set. The goal is 1 us, whatever the
 //!   size of the set.
 //! * `rollout/tally`: plan a rollout whose machines are counted already.
-//! * `rollout/rows`: count the machines from rows, and plan. The goal is 200 us for 10,000.
-//! * `rollout/encoded`: the same from encoded objects.
+//! * `rollout/rows`: survey rows once, and plan. The goal is 200 us for 10,000.
+//! * `rollout/rebuilt`: make a tally of the rows, and plan.
+//! * `rollout/encoded`: decode the objects, make rows of them, survey those, and plan.
 //!
 //! `cargo bench -p capi-benches --bench planning`
+//!
+//! Times are CPU time of the thread, so that other work on the machine counts little.
 
-use std::hint::black_box;
+use std::{hint::black_box, time::Duration};
 
+use capi_benches::cpu;
 use capi_core::{
     api::{
         Condition, ConditionStatus, ContractVersionedObjectReference, MachineDeletionOrder,
@@ -22,11 +26,47 @@ use capi_core::{
         naming::Seed,
         rollout::{self, Deployment, MachineDeploymentFacts, SetFacts},
         row::{MachineRow, Reported, Symbols},
-        tally::Tally,
+        survey::Survey,
+        tally::{Census, Tally},
     },
 };
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkId, Criterion, criterion_group, criterion_main,
+    measurement::{Measurement, ValueFormatter, WallTime},
+};
 use jiff::Timestamp;
+
+/// CPU time in the place of wall time.
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        cpu()
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        cpu().saturating_sub(start)
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        WallTime.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 
@@ -209,7 +249,7 @@ fn tally(symbols: &Symbols, rows: &[MachineRow]) -> Tally {
     tally
 }
 
-fn event(criterion: &mut Criterion) {
+fn event(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("event");
     for size in SIZES {
         let mut facts = set_facts(size);
@@ -252,20 +292,23 @@ fn event(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn roll_out(criterion: &mut Criterion) {
+fn roll_out(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("rollout");
     group.sample_size(20);
     for size in SIZES {
         let facts = deployment_facts(size);
         let machines: Vec<Machine> = (0..size).map(|index| machine("md-old", index)).collect();
         let (symbols, rows) = rows(&machines, 0);
-        let plan = |tally: &Tally| rollout::plan(&facts, tally, Seed::new(1), now());
+        let plan = |census: &dyn Census| rollout::plan(&facts, census, Seed::new(1), now());
 
         let kept = tally(&symbols, &rows);
         group.bench_function(BenchmarkId::new("tally", size), |bencher| {
             bencher.iter(|| black_box(plan(&kept)));
         });
         group.bench_function(BenchmarkId::new("rows", size), |bencher| {
+            bencher.iter(|| black_box(plan(&Survey::of(&symbols, &rows, now()))));
+        });
+        group.bench_function(BenchmarkId::new("rebuilt", size), |bencher| {
             bencher.iter(|| black_box(plan(&tally(&symbols, &rows))));
         });
         let encoded: Vec<Vec<u8>> = machines
@@ -274,19 +317,24 @@ fn roll_out(criterion: &mut Criterion) {
             .collect();
         group.bench_function(BenchmarkId::new("encoded", size), |bencher| {
             bencher.iter(|| {
-                let mut tally = Tally::new("md-old-", MachineDeletionOrder::Random);
-                tally.advance(now());
+                let mut symbols = Symbols::default();
+                let mut rows = Vec::with_capacity(encoded.len());
                 for bytes in &encoded {
-                    if let Ok(machine) = serde_json::from_slice::<Machine>(bytes) {
-                        tally.apply(&machine.metadata, &machine.spec, &machine.status, 0);
+                    if let Ok(m) = serde_json::from_slice::<Machine>(bytes) {
+                        let (meta, spec, status) = (&m.metadata, &m.spec, &m.status);
+                        rows.push(MachineRow::of(meta, spec, status, 0, &mut symbols));
                     }
                 }
-                black_box(plan(&tally))
+                black_box(plan(&Survey::of(&symbols, &rows, now())))
             });
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, event, roll_out);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = event, roll_out
+}
 criterion_main!(benches);
