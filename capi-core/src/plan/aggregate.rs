@@ -221,7 +221,11 @@ pub(super) fn say<'a>(
         parts.iter().for_each(|part| text.push_str(part));
     };
     for shown in shown {
-        let machines = if shown.count == 1 { "* Machine " } else { "* Machines " };
+        let machines = if shown.count == 1 {
+            "* Machine "
+        } else {
+            "* Machines "
+        };
         line([machines, &shown.names, ":", &indent(shown.message), ""]);
     }
     let rest = match all_is_well {

@@ -116,7 +116,9 @@ pub(super) fn scaling(direction: &str, from: i32, to: i32) -> String {
 pub(super) fn differ(current: &[Condition], wanted: &[Wanted], generation: i64) -> bool {
     let generation = (generation > 0).then_some(generation);
     wanted.iter().any(|wanted| {
-        let found = current.iter().find(|found| same(&found.type_, &wanted.type_));
+        let found = current
+            .iter()
+            .find(|found| same(&found.type_, &wanted.type_));
         found.is_none_or(|found| {
             found.status != wanted.status
                 || !same(&found.reason, &wanted.reason)
@@ -131,10 +133,12 @@ fn same(a: &str, b: &str) -> bool {
     let word = |bytes: &[u8]| bytes.first_chunk().map(|word| u64::from_ne_bytes(*word));
     let (a, b) = (a.as_bytes(), b.as_bytes());
     a.len() == b.len()
-        && a.chunks(8).zip(b.chunks(8)).all(|(a, b)| match (word(a), word(b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => a.iter().eq(b),
-        })
+        && a.chunks(8)
+            .zip(b.chunks(8))
+            .all(|(a, b)| match (word(a), word(b)) {
+                (Some(a), Some(b)) => a == b,
+                _ => a.iter().eq(b),
+            })
 }
 
 /// `current` with `wanted` in it.

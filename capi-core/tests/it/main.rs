@@ -16,3 +16,4 @@ mod unknown_fields;
 mod watches;
 mod wire;
 mod workers;
+mod wrong_providers;

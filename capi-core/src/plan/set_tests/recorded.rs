@@ -19,7 +19,7 @@ use crate::{
         naming::Seed,
         rollout::{self, Deployment, MachineDeploymentFacts, SetFacts},
         set_status::OwningCluster,
-        tally::Tally,
+        tally::{Census, Tally},
     },
 };
 

@@ -36,7 +36,7 @@ pub(super) fn object<K: ProviderKind>(name: &str, spec: &Value) -> Value {
     })
 }
 
-fn decoded<K: ProviderKind>(name: &str, spec: &Value) -> Result<Arc<K>, Flaw> {
+pub(super) fn decoded<K: ProviderKind>(name: &str, spec: &Value) -> Result<Arc<K>, Flaw> {
     let mut object = object::<K>(name, spec);
     object["metadata"]["uid"] = json!(format!("00000000-0000-4000-8000-{:0>12}", hex(name)));
     object["metadata"]["generation"] = json!(1);
@@ -60,7 +60,7 @@ fn read<K: DeserializeOwned>(object: Value) -> Result<K, Flaw> {
 struct Bench<O: Outside> {
     setting: Setting<O>,
     ports: Ports,
-    provider: O::Provider,
+    provider: Arc<O::Provider>,
     cluster: ClusterContext<<O::Provider as Infrastructure>::Cluster>,
 }
 
@@ -101,7 +101,7 @@ impl<O: Outside> Bench<O> {
         };
         Ok(Self {
             ports,
-            provider: setting.outside.provider(),
+            provider: Arc::new(setting.outside.provider()),
             cluster: cx,
             setting,
         })
@@ -109,7 +109,7 @@ impl<O: Outside> Bench<O> {
 
     /// The same outside after a restart of the provider's process.
     fn restarted(mut self) -> Self {
-        self.provider = self.setting.outside.provider();
+        self.provider = Arc::new(self.setting.outside.provider());
         self
     }
 
@@ -193,7 +193,7 @@ impl<O: Outside> Bench<O> {
     }
 }
 
-fn flaw(error: &ProviderError) -> Flaw {
+pub(super) fn flaw(error: &ProviderError) -> Flaw {
     Flaw::Failed(format!(
         "{:?} error {}: {}",
         error.class(),
@@ -203,7 +203,7 @@ fn flaw(error: &ProviderError) -> Flaw {
 }
 
 /// Calls until the goal is reached, waiting as the answers say.
-async fn until<T, F>(
+pub(super) async fn until<T, F>(
     clock: &crate::clock::Clock,
     patience: Duration,
     mut call: impl FnMut() -> F,
@@ -213,7 +213,11 @@ where
 {
     let started = clock.now();
     loop {
-        let pause = match call().await {
+        let answer = tokio::select! {
+            answer = call() => answer,
+            () = clock.sleep(patience) => return Err("a call never returns".into()),
+        };
+        let pause = match answer {
             Ok(Progress::Ready(facts)) => return Ok(facts),
             Ok(Progress::Waiting(wait)) => {
                 well_formed(&wait.reason, &wait.message)?;
@@ -246,7 +250,7 @@ fn pause(wait: &Wait) -> Duration {
 }
 
 /// Reasons are for programs, messages for people.
-fn well_formed(reason: &str, message: &str) -> Verdict {
+pub(super) fn well_formed(reason: &str, message: &str) -> Verdict {
     let camel = reason.starts_with(|first: char| first.is_ascii_uppercase())
         && reason.chars().all(|letter| letter.is_ascii_alphanumeric());
     if !camel {
@@ -397,20 +401,35 @@ impl Budget {
     }
 }
 
+/// Drops `call` after so many awaits, restarts the provider, and calls until it is done.
+async fn dropped<O, T>(
+    bench: Bench<O>,
+    after: usize,
+    call: impl AsyncFn(Arc<O::Provider>) -> Result<Progress<T>, ProviderError>,
+) -> Result<(Bench<O>, Interrupted), Flaw>
+where
+    O: Outside,
+{
+    let mut budget = Budget(after);
+    let whole = budget
+        .run(bench.until(|| call(Arc::clone(&bench.provider))))
+        .await;
+    let bench = bench.restarted();
+    bench.until(|| call(Arc::clone(&bench.provider))).await?;
+    Ok(match whole {
+        Some(_) => (bench, Interrupted::Finished),
+        None => (bench, Interrupted::Yes),
+    })
+}
+
 pub(super) async fn ensure_dropped<O: Outside>(
     setting: Setting<O>,
     after: usize,
 ) -> Result<Interrupted, Flaw> {
     let bench = Bench::ready(setting).await?;
     let (cx, recorded) = bench.reserve("m1").await?;
-    let mut budget = Budget(after);
-    let whole = budget
-        .run(bench.until(|| bench.provider.ensure(&cx, &recorded)))
-        .await;
-    let bench = bench.restarted();
-    bench
-        .until(|| bench.provider.ensure(&cx, &recorded))
-        .await?;
+    let ensure = async |provider: Arc<O::Provider>| provider.ensure(&cx, &recorded).await;
+    let (bench, interrupted) = dropped(bench, after, ensure).await?;
     bench
         .setting
         .expect_machines(&[&recorded.identity], "after the second attempt")?;
@@ -418,10 +437,7 @@ pub(super) async fn ensure_dropped<O: Outside>(
         .until(|| bench.provider.destroy(&cx, &recorded))
         .await?;
     bench.setting.expect_machines(&[], "after its removal")?;
-    Ok(match whole {
-        Some(_) => Interrupted::Finished,
-        None => Interrupted::Yes,
-    })
+    Ok(interrupted)
 }
 
 pub(super) async fn destroy_dropped<O: Outside>(
@@ -430,21 +446,12 @@ pub(super) async fn destroy_dropped<O: Outside>(
 ) -> Result<Interrupted, Flaw> {
     let bench = Bench::ready(setting).await?;
     let (cx, recorded) = bench.up("m1").await?;
-    let mut budget = Budget(after);
-    let whole = budget
-        .run(bench.until(|| bench.provider.destroy(&cx, &recorded)))
-        .await;
-    let bench = bench.restarted();
-    bench
-        .until(|| bench.provider.destroy(&cx, &recorded))
-        .await?;
+    let destroy = async |provider: Arc<O::Provider>| provider.destroy(&cx, &recorded).await;
+    let (bench, interrupted) = dropped(bench, after, destroy).await?;
     bench
         .setting
         .expect_machines(&[], "after the second attempt")?;
-    Ok(match whole {
-        Some(_) => Interrupted::Finished,
-        None => Interrupted::Yes,
-    })
+    Ok(interrupted)
 }
 
 pub(super) async fn destroy_twice<O: Outside>(setting: Setting<O>) -> Verdict {

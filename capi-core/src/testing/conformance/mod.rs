@@ -7,13 +7,20 @@
 //! conformance::infrastructure(MyOutside::new, options).await.assert_conforms();
 //! ```
 //!
+//! Bootstrap and IPAM providers have smaller suites, called alike: [`bootstrap()`] and [`ipam()`].
+//!
 //! Every check begins with an outside of its own. Some call the trait directly, some run the
 //! provider in its host on an embedded API server. Under a paused tokio clock
 //! (`#[tokio::test(start_paused = true)]`) the waits take no time.
 
+mod bootstrap;
 mod direct;
 mod hosted;
+mod ipam;
 mod ports;
+
+pub use bootstrap::{BootstrapOptions, bootstrap};
+pub use ipam::{IpamOptions, ipam};
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -73,6 +80,8 @@ pub struct Options {
     pub patience: Duration,
     /// At how many awaits a call is dropped, at most.
     pub cancellations: usize,
+    /// The rules to check; all when there are none.
+    pub only: Vec<String>,
 }
 
 impl Options {
@@ -88,6 +97,7 @@ impl Options {
             secrets: Vec::new(),
             patience: Duration::from_secs(3600),
             cancellations: 64,
+            only: Vec::new(),
         }
     }
 
@@ -117,6 +127,17 @@ impl Options {
     pub fn bootstrap_data(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.bootstrap_data = data.into();
         self
+    }
+
+    /// The same, for one rule only, or one more: to look closer at a check that failed.
+    #[must_use]
+    pub fn only(mut self, rule: impl Into<String>) -> Self {
+        self.only.push(rule.into());
+        self
+    }
+
+    fn checks(&self, rule: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == rule)
     }
 
     /// The same, with one more Secret that the provider reads.
@@ -160,6 +181,15 @@ pub struct Report {
 }
 
 impl Report {
+    fn add(&mut self, rule: &'static str, verdict: Verdict) {
+        let outcome = match verdict {
+            Ok(()) => Outcome::Passed,
+            Err(Flaw::Failed(why)) => Outcome::Failed(why),
+            Err(Flaw::Skipped(why)) => Outcome::Skipped(why.to_owned()),
+        };
+        self.checks.push(Check { rule, outcome });
+    }
+
     /// Whether no check failed.
     #[must_use]
     pub fn conforms(&self) -> bool {
@@ -264,18 +294,11 @@ impl<O: Outside, F: Fn(Clock) -> O> Suite<O, F> {
         }
     }
 
-    fn add(&mut self, rule: &'static str, verdict: Verdict) {
-        let outcome = match verdict {
-            Ok(()) => Outcome::Passed,
-            Err(Flaw::Failed(why)) => Outcome::Failed(why),
-            Err(Flaw::Skipped(why)) => Outcome::Skipped(why.to_owned()),
-        };
-        self.report.checks.push(Check { rule, outcome });
-    }
-
     async fn check(&mut self, rule: &'static str, check: impl AsyncFn(Setting<O>) -> Verdict) {
-        let verdict = check(self.fresh()).await;
-        self.add(rule, verdict);
+        if self.options.checks(rule) {
+            let verdict = check(self.fresh()).await;
+            self.report.add(rule, verdict);
+        }
     }
 
     /// Repeats a check that interrupts after so many steps, until nothing is left to interrupt.
@@ -284,6 +307,9 @@ impl<O: Outside, F: Fn(Clock) -> O> Suite<O, F> {
         rule: &'static str,
         check: impl AsyncFn(Setting<O>, usize) -> Result<Interrupted, Flaw>,
     ) {
+        if !self.options.checks(rule) {
+            return;
+        }
         let mut verdict = Ok(());
         for after in 1..=self.options.cancellations {
             match check(self.fresh(), after).await {
@@ -299,7 +325,7 @@ impl<O: Outside, F: Fn(Clock) -> O> Suite<O, F> {
                 }
             }
         }
-        self.add(rule, verdict);
+        self.report.add(rule, verdict);
     }
 }
 
