@@ -128,6 +128,15 @@ impl Directory {
             .clock(Clock::system().now())
     }
 
+    /// The time that was begun here, else the machine's own.
+    pub(crate) fn known_time(&self) -> Result<Clock, Error> {
+        let system = Clock::system();
+        match self.pace() {
+            Some(pace) => pace.clock(system.now()),
+            None => Ok(system),
+        }
+    }
+
     fn pace(&self) -> Option<Pace> {
         serde_json::from_slice(&std::fs::read(self.file("clock.json")).ok()?).ok()
     }

@@ -30,10 +30,18 @@ pub(crate) async fn run(
     directory: &Directory,
     access: Access,
 ) -> Result<(), Error> {
-    let clock = Clock::system();
+    // A simulated datacenter of another process has a time of its own, beside its routes.
+    let routed = arguments
+        .routes
+        .as_deref()
+        .and_then(std::path::Path::parent);
+    let clock = match routed {
+        Some(path) => Directory::open(Some(path))?.0.known_time()?,
+        None => Clock::system(),
+    };
     let url = arguments.proxmox_url.as_deref().unwrap_or_default();
     let (namespace, name) = manifest.cluster_key()?;
-    let mut view = View::new(clock.clone(), arguments.json);
+    let mut view = View::new(Clock::system(), arguments.json);
     let proxmox = access.client(clock.clone())?;
     let there = inventory(&proxmox, &namespace, &name)
         .await

@@ -126,6 +126,27 @@ impl Running {
         }
     }
 
+    /// Ends with the first line that contains a text.
+    pub(crate) fn until(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.next_line(left) {
+                Some(Some(line)) if line.contains(text) => return line,
+                Some(Some(_)) => {}
+                Some(None) => {
+                    let status = self.child.wait().unwrap();
+                    let errors = self.errors();
+                    panic!(
+                        "ended ({status}) without {text:?}:\n{}\n{errors}",
+                        self.heard.join("\n")
+                    );
+                }
+                None => panic!("no {text:?} in time:\n{}", self.heard.join("\n")),
+            }
+        }
+    }
+
     fn errors(&mut self) -> String {
         self.errors
             .take()
@@ -137,6 +158,15 @@ impl Running {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), self.child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
     }
 
     /// Waits for its end: the status, the lines, what it said on standard error.

@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `QUICKSTART_KILLS` | how often the controllers are killed | 6 |
 //! | `QUICKSTART_SEED` | when they are | 1 |
+//! | `KUBEBUILDER_ASSETS` | a directory with kubectl | its test skips |
 //! | `CAPI_UPSTREAM` | manifests of others | `../shared/upstream` |
 
 // Programs are waited for in the machine's own time.
@@ -14,6 +15,8 @@
 
 mod harness;
 mod input;
+mod kubectl;
 mod manifests;
 mod processes;
+mod real;
 mod whole;
