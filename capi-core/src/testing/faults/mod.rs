@@ -3,8 +3,10 @@
 //! Every choice comes from [`Dice`] of one seed, in the order in which requests and calls come, so
 //! that a run can be repeated. Nothing here knows what a fault does to a controller.
 
+mod fragile;
 mod service;
 
+pub use fragile::Fragile;
 pub use service::{Done, FaultyBody, FaultyService, Rewrite};
 
 use std::{

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
-use super::{Mutant, fragile::Fragile, provider::SimulatedInfrastructure, world::World};
+use super::{Mutant, provider::SimulatedInfrastructure, world::World};
 use crate::{
     controllers,
     runtime::{Controller, LeaseConfig, Manager},
     testing::{
-        faults::{Dice, Fault, FaultyService},
+        faults::{Dice, Fault, FaultyService, Fragile},
         reference::{
             Datacenter, ReferenceBootstrap, ReferenceControlPlaneProvider, ReferenceInfrastructure,
         },
@@ -128,11 +128,10 @@ impl Host {
                 Some(mutant) => mutant.wrap(inner),
                 None => inner,
             };
-            Arc::new(Fragile {
-                inner,
-                world: Arc::clone(&self.world),
-                who: Arc::clone(who),
-            }) as Arc<dyn Controller>
+            let world = Arc::clone(&self.world);
+            let faults = world.faults.clone();
+            let tell = move |what: &str| world.trace(&format!("fault CrashAtAwait {what}"));
+            Arc::new(Fragile::new(inner, faults, Arc::clone(who), tell)) as Arc<dyn Controller>
         });
         let service = self
             .service

@@ -24,8 +24,21 @@ pub fn run_all(
     options: &Options,
     each: impl FnMut(Report) -> ControlFlow<()>,
 ) -> io::Result<()> {
+    in_order(seeds, |seed| run(seed, options), each)
+}
+
+/// Calls `run` with seeds on as many threads as the machine has cores, and gives what it answers in
+/// the order of the seeds until `each` has seen enough.
+///
+/// # Errors
+/// The first one of `run`; the seeds before were told.
+pub fn in_order<T: Send>(
+    seeds: Range<u64>,
+    run: impl Fn(u64) -> io::Result<T> + Sync,
+    each: impl FnMut(T) -> ControlFlow<()>,
+) -> io::Result<()> {
     let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    on_threads(threads, seeds, |seed| run(seed, options), each)
+    on_threads(threads, seeds, run, each)
 }
 
 fn on_threads<T: Send>(

@@ -1,6 +1,7 @@
 //! Controllers whose manager may die at any await of a reconcile.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -8,16 +9,43 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::world::World;
-use crate::{
-    runtime::{Controller, Error, ObjectKey, Outcome, PolicyRule, ResourceType, Runtime, Watch},
-    testing::faults::{Fault, Occasion},
+use super::{Fault, Faults, Occasion};
+use crate::runtime::{
+    Controller, Error, ObjectKey, Outcome, PolicyRule, ResourceType, Runtime, Watch,
 };
 
-pub(super) struct Fragile {
-    pub(super) inner: Arc<dyn Controller>,
-    pub(super) world: Arc<World>,
-    pub(super) who: Arc<str>,
+/// A controller whose manager [dies](Fault::CrashAtAwait) at awaits of its reconciles, as the
+/// faults say.
+pub struct Fragile {
+    inner: Arc<dyn Controller>,
+    faults: Faults,
+    manager: Arc<str>,
+    tell: Arc<Tell>,
+}
+
+type Tell = dyn Fn(&str) + Send + Sync;
+
+impl Fragile {
+    /// `inner` in the manager that is called `manager`; `tell` hears where that dies.
+    pub fn new(
+        inner: Arc<dyn Controller>,
+        faults: Faults,
+        manager: Arc<str>,
+        tell: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            inner,
+            faults,
+            manager,
+            tell: Arc::new(tell),
+        }
+    }
+}
+
+impl fmt::Debug for Fragile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fragile({} of {})", self.inner.name(), self.manager)
+    }
 }
 
 #[async_trait]
@@ -71,14 +99,13 @@ impl<F: Future + Unpin> Future for Reconcile<'_, F> {
         if let Poll::Ready(output) = Pin::new(&mut self.inner).poll(context) {
             return Poll::Ready(output);
         }
-        let Fragile { world, who, inner } = self.of;
-        if let Some(fault) = world.faults.draw(Occasion::Await) {
-            let (name, key) = (inner.name(), self.key);
-            world.note(fault, &format!("{who} in {name} of {key}"));
-            if fault == Fault::CrashAtAwait {
-                world.faults.crash(who);
-                self.died = true;
-            }
+        let of = self.of;
+        if of.faults.draw(Occasion::Await) == Some(Fault::CrashAtAwait) {
+            of.faults.note(Fault::CrashAtAwait);
+            let (name, who) = (of.inner.name(), &of.manager);
+            (of.tell)(&format!("{who} in {name} of {}", self.key));
+            of.faults.crash(who);
+            self.died = true;
         }
         Poll::Pending
     }
