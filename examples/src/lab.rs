@@ -51,9 +51,9 @@ pub struct Lab {
 }
 
 /// Boots a Talos node in each virtual machine that is switched on.
-struct Nodes {
-    talos: talos::Datacenter,
-    proxmox: Simulator,
+pub(crate) struct Nodes {
+    pub(crate) talos: talos::Datacenter,
+    pub(crate) proxmox: Simulator,
 }
 
 impl VirtualMachineHost for Nodes {

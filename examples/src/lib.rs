@@ -3,4 +3,5 @@
 
 pub mod lab;
 pub mod objects;
+pub mod simulation;
 pub mod terminal;

@@ -47,6 +47,11 @@ impl Etcd {
         self.leader
     }
 
+    /// How many voters live.
+    pub(super) fn alive(&self) -> usize {
+        self.voters().filter(|id| self.live.contains(id)).count()
+    }
+
     pub(super) fn has_quorum(&self) -> bool {
         let (voters, live) = self.voters().fold((0, 0), |(n, l), id| {
             (n + 1, l + usize::from(self.live.contains(&id)))

@@ -98,6 +98,18 @@ pub struct MachineState {
     pub error: Option<String>,
 }
 
+/// What etcd of a cluster is, as nobody within it can see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EtcdState {
+    /// Its members, learners among them.
+    pub members: usize,
+    /// Voters whose machine and etcd run.
+    pub alive: usize,
+    /// Whether those are a majority.
+    pub quorum: bool,
+}
+
 /// Where an address of the simulated network is reached from other processes.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
@@ -296,6 +308,21 @@ impl Datacenter {
                 found.plugin = true;
             }
         });
+    }
+
+    /// etcd of the cluster of this name; `None` before it was bootstrapped.
+    #[must_use]
+    pub fn etcd(&self, cluster: &str) -> Option<EtcdState> {
+        self.inner.read(|state| {
+            let mut clusters = state.clusters.values();
+            let found = clusters.find(|found| found.name == cluster)?;
+            let etcd = found.etcd.as_ref()?;
+            Some(EtcdState {
+                members: etcd.members.len(),
+                alive: etcd.alive(),
+                quorum: etcd.has_quorum(),
+            })
+        })
     }
 
     /// Things that must never happen to a real cluster and did to one of these: two etcd clusters

@@ -25,8 +25,8 @@ use crate::{
         machine::Connection,
     },
     runtime::{
-        Change, Controller, Error, Object, ObjectKey, Outcome, PolicyRule, ResourceType, Runtime,
-        Watch, secrets,
+        Change, Controller, Error, Object, ObjectKey, Outcome, PolicyRule, QUIET, ResourceType,
+        Runtime, Watch, secrets,
     },
 };
 
@@ -105,6 +105,12 @@ impl ClusterController {
         facts: &ClusterFacts,
         plan: ClusterPlan,
     ) -> Result<Outcome, Error> {
+        if plan.metadata.lets_go(&facts.cluster.metadata)
+            && let Some(left) = unseen(execution.runtime, execution.object.key()).await?
+        {
+            let on = format!("{left}, which the cache did not show");
+            return Ok(Outcome::after(QUIET).blocked_on(on));
+        }
         let (before, after) = (&facts.cluster.status, &plan.status);
         let becomes =
             |type_: &str| !is_true(&before.conditions, type_) && is_true(&after.conditions, type_);
@@ -219,10 +225,32 @@ async fn descendants(runtime: &Runtime, key: &ObjectKey) -> Result<Descendants, 
     })
 }
 
+/// Something of the Cluster that the API server itself still has. Asked before the last finalizer
+/// goes: a watch that fell silent would let objects outlive their Cluster, with nobody to delete
+/// them. A MachineDeployment bears the label only once its controller saw it.
+async fn unseen(runtime: &Runtime, key: &ObjectKey) -> Result<Option<String>, Error> {
+    let labelled = format!("{}={}", labels::CLUSTER_NAME, key.name);
+    let kinds = [
+        (MachineDeployment::KIND, ""),
+        (MachineSet::KIND, labelled.as_str()),
+        (Machine::KIND, labelled.as_str()),
+    ];
+    for (kind, selector) in kinds {
+        let resource = kind.into();
+        let writer = runtime.writer();
+        for object in writer.list(&resource, &key.namespace, selector).await? {
+            if object.cluster() == Some(&key.name) {
+                return Ok(Some(format!("{} {}", kind.kind, object.name())));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// The Cluster that a changed object belongs to.
 fn of_label(change: &Change) -> Vec<ObjectKey> {
     let object = change.object();
-    let cluster = object.label(labels::CLUSTER_NAME);
+    let cluster = object.cluster();
     cluster
         .map(|cluster| object.key().sibling(cluster))
         .into_iter()

@@ -106,12 +106,29 @@ pub(crate) struct Meta {
     pub(crate) owner_references: Option<Vec<Owner>>,
 }
 
+/// `spec.clusterName` of an encoded object, if it has that.
+fn cluster_name(raw: &[u8]) -> Option<Box<str>> {
+    #[derive(Deserialize)]
+    struct OfCluster {
+        spec: Spec,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Spec {
+        cluster_name: Box<str>,
+    }
+    let named = serde_json::from_slice::<OfCluster>(raw).ok()?;
+    Some(named.spec.cluster_name).filter(|name| !name.is_empty())
+}
+
 /// An object of a cache: its bytes, the metadata that indexes need, and what it decodes to, made
 /// once when somebody asks.
 pub struct Object {
     key: ObjectKey,
     meta: Meta,
     version: u64,
+    /// `spec.clusterName`, where no label says whose it is.
+    cluster_name: Option<Box<str>>,
     raw: Bytes,
     decoded: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
@@ -125,7 +142,10 @@ impl Object {
         let head: Head =
             serde_json::from_slice(&raw).map_err(|source| Error::decode("object", source))?;
         let meta = head.metadata;
+        let labelled = meta.labels.as_ref();
+        let labelled = labelled.is_some_and(|labels| labels.contains_key(labels::CLUSTER_NAME));
         Ok(Self {
+            cluster_name: if labelled { None } else { cluster_name(&raw) },
             key: ObjectKey::new(meta.namespace.as_str(), meta.name.as_str()),
             version: meta.resource_version.parse().unwrap_or(0),
             meta,
@@ -179,11 +199,18 @@ impl Object {
         self.meta.labels.as_ref()?.get(key).map(String::as_str)
     }
 
-    /// The key of the Cluster that its label names; its own where there is no such label, as a
-    /// Cluster has none.
+    /// The key of the Cluster that it [belongs](Self::cluster) to; its own where it names none, as
+    /// a Cluster does.
     pub fn cluster_key(&self) -> ObjectKey {
-        self.label(labels::CLUSTER_NAME)
+        self.cluster()
             .map_or_else(|| self.key.clone(), |cluster| self.key.sibling(cluster))
+    }
+
+    /// Name of the Cluster that it belongs to: what its label says, or before its controller has
+    /// put that there, `spec.clusterName`.
+    pub fn cluster(&self) -> Option<&str> {
+        self.label(labels::CLUSTER_NAME)
+            .or(self.cluster_name.as_deref())
     }
 
     /// `metadata.labels`.

@@ -11,7 +11,6 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{Error, Object, ObjectKey, ResourceType};
-use crate::api::labels;
 
 /// One change of one object: before and after. `old` is absent for a new one, `new` for one that
 /// is gone.
@@ -139,7 +138,7 @@ impl Store {
         state.resolve(state.by_owner.get(uid))
     }
 
-    /// The objects that bear the cluster-name label of a Cluster, by key.
+    /// The objects that [belong](Object::cluster) to a Cluster, by key.
     pub fn of_cluster(&self, cluster: &ObjectKey) -> Vec<Arc<Object>> {
         let state = self.read();
         state.resolve(state.by_cluster.get(cluster))
@@ -329,7 +328,7 @@ impl State {
                 .or_default()
                 .insert(key.clone());
         }
-        if let Some(cluster) = object.label(labels::CLUSTER_NAME) {
+        if let Some(cluster) = object.cluster() {
             self.by_cluster
                 .entry(key.sibling(cluster))
                 .or_default()
@@ -349,7 +348,7 @@ impl State {
         for owner in object.owners() {
             unindex(&mut self.by_owner, &owner.uid, key);
         }
-        if let Some(cluster) = object.label(labels::CLUSTER_NAME) {
+        if let Some(cluster) = object.cluster() {
             unindex(&mut self.by_cluster, &key.sibling(cluster), key);
         }
         for index in self.indexes.values_mut() {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{Cache, Error, Metrics, Object, ObjectKey, Pace, ResourceType, query};
 use crate::clock::Clock;
@@ -299,6 +299,42 @@ impl Writer {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Lists objects from the API server, past the cache, and tells the cache of them; `selector`
+    /// is a label selector, empty for all.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn list(
+        &self,
+        resource: &ResourceType,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<Arc<Object>>, Error> {
+        #[derive(Deserialize)]
+        struct List<'a> {
+            #[serde(borrow, default)]
+            items: Vec<&'a RawValue>,
+        }
+        let mut path = resource.path(namespace);
+        if !selector.is_empty() {
+            path.push_str("?labelSelector=");
+            path.push_str(&query::encode(selector));
+        }
+        let body = self
+            .send(Method::GET, resource, &path, "application/json", &())
+            .await?;
+        let list: List<'_> = serde_json::from_slice(&body)
+            .map_err(|source| Error::decode(&format!("list {}", resource.kind()), source))?;
+        let mut objects = Vec::with_capacity(list.items.len());
+        for item in list.items {
+            let bytes = Bytes::copy_from_slice(item.get().as_bytes());
+            let object = Arc::new(Object::from_bytes(bytes)?);
+            self.cache.observe(resource, Arc::clone(&object));
+            objects.push(object);
+        }
+        Ok(objects)
     }
 
     /// Replaces an object whole; only for kinds whose every field is ours (Leases).
