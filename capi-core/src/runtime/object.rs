@@ -286,3 +286,27 @@ impl fmt::Debug for Object {
         write!(f, "Object({} at {})", self.key, self.meta.resource_version)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_belongs_to_the_cluster_of_its_label_or_else_of_its_specification() {
+        for (text, expected) in [
+            (
+                r#"{"metadata":{"labels":{"cluster.x-k8s.io/cluster-name":"a"}},"spec":{"clusterName":"b"}}"#,
+                Some("a"),
+            ),
+            (r#"{"metadata":{},"spec":{"clusterName":"b"}}"#, Some("b")),
+            (r#"{"metadata":{},"spec":{"clusterName":""}}"#, None),
+            (r#"{"metadata":{},"spec":{"clusterName":3}}"#, None),
+            (r#"{"metadata":{},"spec":"text"}"#, None),
+            (r#"{"metadata":{"labels":{"other":"a"}}}"#, None),
+        ] {
+            let object = Object::from_bytes(Bytes::from_static(text.as_bytes()));
+            let object = object.expect("an object");
+            assert_eq!(object.cluster(), expected, "{text}");
+        }
+    }
+}

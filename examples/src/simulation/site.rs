@@ -307,6 +307,14 @@ impl Wire {
     }
 }
 
+/// A path without the digest of an image, whose keys are others in every run.
+fn undated(path: &str) -> &str {
+    match path.rsplit_once('-') {
+        Some((start, digest)) if digest.ends_with(".iso") => start,
+        _ => path,
+    }
+}
+
 #[async_trait]
 impl Transport for Wire {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
@@ -315,8 +323,9 @@ impl Transport for Wire {
         let path = request.uri().path().trim_start_matches("/api2/json");
         let path = path.to_owned();
         let write = method != Method::GET;
+        let told = format!("{} {method} {}", self.who, undated(&path));
         if write {
-            world.trace(&format!("{} {method} {path}", self.who));
+            world.trace(&told);
         }
         let kinds: &[SiteFault] = match write {
             true => &SiteFault::OF_WRITES,
@@ -325,7 +334,7 @@ impl Transport for Wire {
         let Some(fault) = world.draw(kinds) else {
             return self.simulator.answer(request).await;
         };
-        world.note(fault, &format!("{} {method} {path}", self.who));
+        world.note(fault, &told);
         let outcome = match fault {
             SiteFault::CrashBeforeCall => {
                 world.crash(&self.who);
