@@ -1,18 +1,25 @@
-//! What a request costs on the embedded API server: in process, over HTTPS, and, where
-//! `KUBEBUILDER_ASSETS` names a directory with kube-apiserver and etcd, on the real one in the same run.
+//! What a request costs on the embedded API server: create, get, update of the status, apply, a list
+//! of 10,000, and a watched write; at the service itself, through `kube::Client` in process, over
+//! HTTPS, and, where `KUBEBUILDER_ASSETS` names a directory with kube-apiserver and etcd, on the real
+//! one in the same run, with ratios. Then what a stored Machine takes of memory.
 //!
 //! ```sh
-//! cargo bench -p capi-benches --bench apiserver
+//! cargo bench -p capi-benches --bench apiserver             # everything, some minutes
+//! cargo bench -p capi-benches --bench apiserver -- --quick  # the same with fewer calls
+//! cargo bench -p capi-benches --bench apiserver -- --only service,client,stub,https,real,memory
 //! ```
 //!
-//! CPU is that of this thread, which client and embedded server share, and for the real one that
-//! of kube-apiserver and etcd besides. A Machine of about 3 KB is the object.
+//! `--calls N` says how many of each. CPU is that of this thread, which client and embedded server
+//! share, and for the real one that of kube-apiserver and etcd besides. `stub` is the client with a
+//! service behind it that answers fixed bytes: what is left when the server costs nothing. A Machine
+//! of about 3 KB is the object.
 
 mod fanout;
 mod machine;
 mod measure;
 mod real;
 mod requests;
+mod stub;
 
 use std::error::Error;
 
@@ -29,46 +36,113 @@ fn server() -> Result<ApiServer, Box<dyn Error>> {
     Ok(builder.build()?)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let scale: usize = std::env::args()
-        .filter_map(|argument| argument.parse().ok())
-        .next()
-        .unwrap_or(2000);
-    runtime.block_on(async {
-        // First, while the process has no freed memory to give again.
-        requests::memory(&server()?, scale * 5).await?;
-        let mut rows: Vec<(&str, Vec<Row>)> = Vec::new();
+/// What is to be measured.
+#[derive(Debug)]
+struct Options {
+    calls: usize,
+    /// Machines in the list.
+    machines: usize,
+    only: Option<Vec<String>>,
+}
 
-        rows.push(("service", requests::service(&server()?, scale).await?));
+impl Options {
+    fn read(arguments: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+        let mut options = Self {
+            calls: 2000,
+            machines: 10_000,
+            only: None,
+        };
+        let mut arguments = arguments.filter(|argument| argument != "--bench");
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--quick" => options.calls = 200,
+                "--calls" => options.calls = value()?.parse()?,
+                "--machines" => options.machines = value()?.parse()?,
+                "--only" => options.only = Some(value()?.split(',').map(str::to_owned).collect()),
+                other => {
+                    let known = "--quick, --calls N, --machines N, --only DOOR,DOOR";
+                    return Err(format!("{other} is not known; there are {known}").into());
+                }
+            }
+        }
+        Ok(options)
+    }
 
+    fn measures(&self, what: &str) -> bool {
+        self.only
+            .as_ref()
+            .is_none_or(|only| only.iter().any(|one| one == what))
+    }
+}
+
+async fn https_client(https: &capi_apiserver::https::Https) -> Result<Client, Box<dyn Error>> {
+    let kubeconfig = https.kubeconfig(&User::admin())?;
+    let kubeconfig = Kubeconfig::from_yaml(secrecy::ExposeSecret::expose_secret(&kubeconfig))?;
+    let options = kube::config::KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    Ok(Client::try_from(config)?)
+}
+
+async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let Options {
+        calls, machines, ..
+    } = *options;
+    // First, while the process has no freed memory to give again.
+    if options.measures("memory") {
+        requests::memory(&server()?, calls * 5).await?;
+    }
+    let mut rows: Vec<(&str, Vec<Row>)> = Vec::new();
+    if options.measures("service") {
+        rows.push((
+            "service",
+            requests::service(&server()?, calls, machines).await?,
+        ));
+    }
+    if options.measures("client") {
         let embedded = server()?;
         let client = Client::new(embedded.service(), "default");
-        rows.push(("in process", requests::client(&client, scale, None).await?));
-
+        rows.push(("client", all(&client, calls, machines, None).await?));
+    }
+    if options.measures("stub") {
+        let client = stub::client(&server()?, machines).await?;
+        let measured = requests::client(&client, calls, machines, None).await?;
+        rows.push(("stub", measured));
+    }
+    if options.measures("https") {
         let embedded = server()?;
         let https = embedded.https().start().await?;
-        let kubeconfig = https.kubeconfig(&User::admin())?;
-        let kubeconfig = Kubeconfig::from_yaml(secrecy::ExposeSecret::expose_secret(&kubeconfig))?;
-        let config =
-            Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
-                .await?;
-        rows.push((
-            "HTTPS",
-            requests::client(&Client::try_from(config)?, scale / 4, None).await?,
-        ));
+        let client = https_client(&https).await?;
+        rows.push(("https", all(&client, calls / 4, machines, None).await?));
+    }
+    if options.measures("real")
+        && let Some(real) = real::Plane::start().await?
+    {
+        real.install(capi_core::api::crds()).await?;
+        let measured = all(&real.client, calls / 4, machines, Some(&real)).await?;
+        rows.push(("real", measured));
+    }
+    table(&rows);
+    Ok(())
+}
 
-        if let Some(real) = real::Plane::start().await? {
-            real.install(capi_core::api::crds()).await?;
-            rows.push((
-                "real",
-                requests::client(&real.client, scale / 4, Some(&real)).await?,
-            ));
-        }
-        table(&rows);
-        fanout::run(&server, scale / 4).await?;
-        Ok(())
-    })
+/// All requests at one door, and watched writes.
+async fn all(
+    client: &Client,
+    calls: usize,
+    machines: usize,
+    real: Option<&real::Plane>,
+) -> Result<Vec<Row>, Box<dyn Error>> {
+    let mut rows = fanout::run(client, calls / 8, real).await?;
+    let mut requests = requests::client(client, calls, machines, real).await?;
+    requests.append(&mut rows);
+    Ok(requests)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::read(std::env::args().skip(1))?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(run(&options))
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use crate::json::plain;
+
 /// The text of the value at a path of member names.
 pub(crate) fn at<'a>(object: &'a [u8], path: &[&str]) -> Option<&'a [u8]> {
     let mut value = object;
@@ -71,6 +73,7 @@ pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn skip_string(text: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
+        at += plain(text.get(at..)?);
         match text.get(at)? {
             b'"' => return Some(at + 1),
             b'\\' => at += 2,
@@ -87,19 +90,22 @@ fn skip(text: &[u8], at: usize) -> Option<usize> {
             let mut depth = 0_usize;
             let mut at = at;
             loop {
-                match text.get(at)? {
+                let rest = text.get(at..)?;
+                at += rest
+                    .iter()
+                    .position(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']'))?;
+                match text[at] {
                     b'"' => {
                         at = skip_string(text, at)?;
                         continue;
                     }
                     b'{' | b'[' => depth += 1,
-                    b'}' | b']' => {
+                    _ => {
                         depth -= 1;
                         if depth == 0 {
                             return Some(at + 1);
                         }
                     }
-                    _ => {}
                 }
                 at += 1;
             }

@@ -100,9 +100,9 @@ impl<'a> Raw<'a> {
         if let Some((own, now)) = own {
             let rest = std::mem::take(&mut entry.fields);
             return Some(Some(encoded(
-                entry.manager,
+                &entry.manager,
                 Some(now),
-                own.clone().union(rest),
+                &own.clone().union(rest),
             )));
         }
         let Entry {
@@ -110,7 +110,7 @@ impl<'a> Raw<'a> {
             time,
             fields,
         } = entry;
-        Some((!fields.is_empty()).then(|| encoded(manager, time.as_deref(), fields)))
+        Some((!fields.is_empty()).then(|| encoded(&manager, time.as_deref(), &fields)))
     }
 
     /// The entry at another time.
@@ -124,13 +124,31 @@ impl<'a> Raw<'a> {
     }
 }
 
-fn encoded(manager: Manager, time: Option<&str>, fields: FieldSet<'_>) -> Vec<u8> {
-    let entry = Entry {
-        manager,
-        time: time.map(str::to_owned),
-        fields,
+fn encoded(manager: &Manager, time: Option<&str>, fields: &FieldSet<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    let mut member = |name: &str, value: &str| {
+        out.push(if out.is_empty() { b'{' } else { b',' });
+        write_string(name, &mut out);
+        out.push(b':');
+        write_string(value, &mut out);
     };
-    entry.to_value().to_vec()
+    if !manager.name.is_empty() {
+        member("manager", &manager.name);
+    }
+    member("operation", manager.operation.as_str());
+    member("apiVersion", &manager.api_version);
+    if let Some(time) = time {
+        member("time", time);
+    }
+    member("fieldsType", "FieldsV1");
+    out.extend_from_slice(b",\"fieldsV1\":");
+    fields.write_to(false, &mut out);
+    if !manager.subresource.is_empty() {
+        out.extend_from_slice(b",\"subresource\":");
+        write_string(&manager.subresource, &mut out);
+    }
+    out.push(b'}');
+    out
 }
 
 /// Whether an encoded set holds all of `fields`. A set in another order than ours is taken not to,
@@ -140,9 +158,8 @@ fn holds(set: &[u8], fields: &FieldSet<'_>) -> bool {
     let mut name = Vec::new();
     fields.nodes().iter().all(|node| {
         name.clear();
-        write_string(&node.element.text(), &mut name);
-        let wanted = &name[1..name.len() - 1];
-        let Some((_, place)) = members.find(|(known, _)| *known == wanted) else {
+        node.element.write_name(&mut name);
+        let Some((_, place)) = members.find(|(known, _)| *known == name) else {
             return false;
         };
         let below = &set[place];
@@ -217,7 +234,7 @@ pub(crate) fn update_member(
                 fields: &[],
             },
             time: Some(write.now),
-            text: Cow::Owned(encoded(manager, Some(write.now), own)),
+            text: Cow::Owned(encoded(&manager, Some(write.now), &own)),
         });
     }
     let updaters = kept

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use crate::json::{Value, parse, write_string};
+use crate::json::{Value, parse, write_plain, write_string};
 use crate::schema::quote;
 
 /// How a child is chosen in what contains it.
@@ -58,6 +58,17 @@ impl<'a> PathElement<'a> {
                 out.push(b'}');
                 String::from_utf8_lossy(&out).into_owned()
             }
+        }
+    }
+
+    /// Writes the element as the name of a member of `fieldsV1`, without quotes around it.
+    pub(crate) fn write_name(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Field(name) => {
+                out.extend_from_slice(b"f:");
+                write_plain(name, out);
+            }
+            other => write_plain(&other.text(), out),
         }
     }
 

@@ -17,6 +17,16 @@ pub(crate) enum Operation {
     Update,
 }
 
+impl Operation {
+    /// The name of the operation in an entry.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "Apply",
+            Self::Update => "Update",
+        }
+    }
+}
+
 /// The identity of a manager. An applier is the same in every version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manager {
@@ -84,12 +94,9 @@ impl<'a> Entry<'a> {
         })
     }
 
-    pub(super) fn to_value(&self) -> Value<'static> {
+    fn to_value(&self) -> Value<'static> {
         let mut object = Object::with_capacity(7);
-        let operation = match self.manager.operation {
-            Operation::Apply => "Apply",
-            Operation::Update => "Update",
-        };
+        let operation = self.manager.operation.as_str();
         if !self.manager.name.is_empty() {
             object.push("manager", Value::from(self.manager.name.clone()));
         }

@@ -57,6 +57,24 @@ impl<'a> FieldSet<'a> {
         Value::Object(object)
     }
 
+    /// Writes the set as `fieldsV1`, whose own field is a member or not.
+    pub(crate) fn write_to(&self, member: bool, out: &mut Vec<u8>) {
+        out.push(b'{');
+        if member && !self.nodes.is_empty() {
+            out.extend_from_slice(b"\".\":{}");
+        }
+        for node in &self.nodes {
+            if out.last() != Some(&b'{') {
+                out.push(b',');
+            }
+            out.push(b'"');
+            node.element.write_name(out);
+            out.extend_from_slice(b"\":");
+            node.children.write_to(node.member, out);
+        }
+        out.push(b'}');
+    }
+
     /// The set of fields at these paths of member names.
     pub(crate) fn of_paths(paths: &[&[&'static str]]) -> FieldSet<'static> {
         let mut set = FieldSet::default();

@@ -8,6 +8,7 @@
 mod go;
 mod number;
 mod parse;
+mod scan;
 mod write;
 mod yaml;
 
@@ -16,6 +17,7 @@ use std::borrow::Cow;
 pub(crate) use go::Go;
 pub use number::Number;
 pub use parse::{Document, MAX_DEPTH, ParseError, parse};
+pub(crate) use scan::plain;
 pub use yaml::{YamlError, parse_yaml};
 
 /// One JSON value.
@@ -407,6 +409,11 @@ impl std::fmt::Display for Value<'_> {
 /// Writes a string as JSON, with quotes, to the end of `out`.
 pub fn write_string(text: &str, out: &mut Vec<u8>) {
     write::string(text, out);
+}
+
+/// Writes what stands between the quotes of a string.
+pub(crate) fn write_plain(text: &str, out: &mut Vec<u8>) {
+    write::text(text, out);
 }
 
 /// A reference token of an RFC 6901 pointer without its escapes.

@@ -172,6 +172,7 @@ impl<'a> Parser<'a> {
         self.at += 1;
         let start = self.at;
         loop {
+            self.at += super::scan::plain(&self.bytes[self.at..]);
             match self.peek() {
                 Some(b'"') => {
                     let text = &self.text[start..self.at];
@@ -179,7 +180,6 @@ impl<'a> Parser<'a> {
                     return Ok(Cow::Borrowed(text));
                 }
                 Some(b'\\') => return self.escaped_string(start).map(Cow::Owned),
-                Some(0x20..) => self.at += 1,
                 _ => return Err(self.unexpected("in string literal")),
             }
         }
@@ -189,6 +189,7 @@ impl<'a> Parser<'a> {
         let mut text = String::from(&self.text[start..self.at]);
         let mut plain = self.at;
         loop {
+            self.at += super::scan::plain(&self.bytes[self.at..]);
             match self.peek() {
                 Some(b'"') => {
                     text.push_str(&self.text[plain..self.at]);
@@ -201,7 +202,6 @@ impl<'a> Parser<'a> {
                     text.push(self.escape()?);
                     plain = self.at;
                 }
-                Some(0x20..) => self.at += 1,
                 _ => return Err(self.unexpected("in string literal")),
             }
         }

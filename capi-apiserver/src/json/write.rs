@@ -36,9 +36,17 @@ pub(super) fn value(value: &Value<'_>, out: &mut Vec<u8>) {
 
 pub(super) fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut plain = 0;
-    let bytes = text.as_bytes();
-    for (index, byte) in bytes.iter().enumerate() {
+    self::text(text, out);
+    out.push(b'"');
+}
+
+/// Writes what stands between the quotes of a string.
+pub(super) fn text(text: &str, out: &mut Vec<u8>) {
+    let mut rest = text.as_bytes();
+    loop {
+        let length = super::scan::plain(rest);
+        out.extend_from_slice(&rest[..length]);
+        let Some(byte) = rest.get(length) else { return };
         let escape: &[u8] = match byte {
             b'"' => b"\\\"",
             b'\\' => b"\\\\",
@@ -47,19 +55,15 @@ pub(super) fn string(text: &str, out: &mut Vec<u8>) {
             b'\t' => b"\\t",
             0x08 => b"\\b",
             0x0c => b"\\f",
-            0x00..=0x1f => b"",
-            _ => continue,
+            _ => b"",
         };
-        out.extend_from_slice(&bytes[plain..index]);
         if escape.is_empty() {
             out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
         } else {
             out.extend_from_slice(escape);
         }
-        plain = index + 1;
+        rest = &rest[length + 1..];
     }
-    out.extend_from_slice(&bytes[plain..]);
-    out.push(b'"');
 }
 
 /// Writes members in the order of their names.

@@ -41,6 +41,30 @@ pub fn merge<'a>(target: &mut Value<'a>, patch: Value<'a>) {
     }
 }
 
+/// What merging a patch into a value makes, without touching the value: only what the patch leaves
+/// is copied.
+pub(crate) fn merged<'a>(target: Option<&Value<'a>>, patch: Value<'a>) -> Value<'a> {
+    let Value::Object(mut patch) = patch else {
+        return patch;
+    };
+    let known = target.and_then(Value::as_object);
+    let mut object = Object::with_capacity(known.map_or(0, Object::len).max(patch.len()));
+    for (name, value) in known.into_iter().flat_map(Object::iter) {
+        match patch.get_mut(name).map(std::mem::take) {
+            None => object.push(name.to_owned(), value.clone()),
+            Some(Value::Null) => {}
+            Some(new) => object.push(name.to_owned(), merged(Some(value), new)),
+        }
+    }
+    for (name, value) in patch {
+        // What is null was merged, or takes away what is not there.
+        if !value.is_null() {
+            object.push(name, merged(None, value));
+        }
+    }
+    Value::Object(object)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +93,8 @@ mod tests {
             ("{}", r#"{"a":{"bb":{"ccc":null}}}"#, r#"{"a":{"bb":{}}}"#),
         ] {
             let mut value = parse(target.as_bytes()).unwrap().value;
+            let made = merged(Some(&value), parse(patch.as_bytes()).unwrap().value);
+            assert_eq!(made, parse(expected.as_bytes()).unwrap().value);
             merge(&mut value, parse(patch.as_bytes()).unwrap().value);
             assert_eq!(
                 value,

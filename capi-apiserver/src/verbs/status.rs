@@ -86,8 +86,7 @@ pub(crate) fn merge(call: &Call<'_>) -> Result<Option<Reply>, Status> {
         Some(Err(_)) => return Ok(None),
     };
     let schema = &call.version().schema;
-    let mut new = old.clone().unwrap_or_default();
-    merge::merge(&mut new, patch);
+    let mut new = merge::merged(old.as_ref(), patch);
     if !schema.complete_member("status", &mut new) {
         return Ok(None);
     }
