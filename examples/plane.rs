@@ -17,7 +17,7 @@ use std::{
     sync::Mutex,
 };
 
-use capi_core::embedded::{ApiServer, Audit, Record, User, https::Https, install};
+use capi_core::embedded::{ApiServer, Audit, Record, User, https::Https, install_with};
 use clap::Parser;
 use secrecy::ExposeSecret;
 
@@ -95,7 +95,17 @@ async fn start(options: &Options) -> Result<Https, Error> {
             capi_provider_proxmox::api::conversions(),
             capi_bootstrap_talos::api::conversions(),
         ];
-        builder = install(builder, definitions.collect(), &conversions.concat());
+        let admissions = [
+            capi_provider_proxmox::admission::admissions(),
+            capi_bootstrap_talos::admission::admissions(),
+            capi_controlplane_talos::admission::admissions(),
+        ];
+        builder = install_with(
+            builder,
+            definitions.collect(),
+            &conversions.concat(),
+            &admissions.concat(),
+        );
     }
     for path in &options.crds {
         let text = std::fs::read_to_string(path)

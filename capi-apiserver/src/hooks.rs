@@ -4,7 +4,9 @@
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc};
 
-use crate::{json::Value, request::User, status::Status};
+use bytes::Bytes;
+
+use crate::{json::Value, request::User, server::Server, status::Status, storage::Range};
 
 /// Converts encoded objects of one resource between its served versions.
 ///
@@ -83,6 +85,7 @@ pub struct AdmissionRequest<'a> {
     /// The object as it is stored, in the version of the request.
     pub old: Option<&'a Value<'a>>,
     pub(crate) warnings: &'a Warnings,
+    pub(crate) server: &'a Server,
 }
 
 impl AdmissionRequest<'_> {
@@ -90,6 +93,40 @@ impl AdmissionRequest<'_> {
     /// kubectl prints. Said twice it is told once; it is told with a refusal too.
     pub fn warn(&self, warning: impl Into<String>) {
         self.warnings.add(warning.into());
+    }
+
+    /// Another object that is stored, in its stored version; `resource` is `plural.group`.
+    #[must_use]
+    pub fn object(&self, resource: &str, namespace: &str, name: &str) -> Option<Bytes> {
+        let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let registry = self.server.registry();
+        let resource = registry.resource(group, plural)?;
+        let key = resource.key(namespace, name);
+        let stored = self.server.store.get(resource.collection, &key)?;
+        Some(stored.bytes)
+    }
+
+    /// The stored objects of a resource, `plural.group`, in a namespace, or in all when it is
+    /// empty; each in its stored version. None when it is not served.
+    #[must_use]
+    pub fn objects(&self, resource: &str, namespace: &str) -> Vec<Bytes> {
+        let (plural, group) = resource.split_once('.').unwrap_or((resource, ""));
+        let registry = self.server.registry();
+        let Some(resource) = registry.resource(group, plural) else {
+            return Vec::new();
+        };
+        let prefix = if resource.namespaced && !namespace.is_empty() {
+            format!("{namespace}/")
+        } else {
+            String::new()
+        };
+        let range = Range {
+            prefix: &prefix,
+            ..Range::default()
+        };
+        let listing = self.server.store.list(resource.collection, range);
+        let items = listing.map(|listing| listing.items).unwrap_or_default();
+        items.into_iter().map(|(_, stored)| stored.bytes).collect()
     }
 }
 

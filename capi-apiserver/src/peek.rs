@@ -41,32 +41,94 @@ pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
 
 /// The members of an object: their names as they are written, and where their values are. Ends
 /// early where the text is not what the server writes.
-pub(crate) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], Range<usize>)> {
-    let mut next = (object.first() == Some(&b'{')).then_some(1);
-    std::iter::from_fn(move || {
-        let start = next.take()?;
-        if object.get(start) != Some(&b'"') {
-            return None;
-        }
-        let colon = skip_string(object, start)?;
-        if object.get(colon) != Some(&b':') {
-            return None;
-        }
-        let end = skip(object, colon + 1)?;
-        next = (object.get(end) == Some(&b',')).then_some(end + 1);
-        Some((&object[start + 1..colon - 1], colon + 1..end))
-    })
+pub(crate) fn members(object: &[u8]) -> Members<'_> {
+    Members::begin(object, 0)
 }
 
-/// The items of a list.
-pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut next = (list.first() == Some(&b'[') && list.get(1) != Some(&b']')).then_some(1);
-    std::iter::from_fn(move || {
-        let start = next.take()?;
-        let end = skip(list, start)?;
-        next = (list.get(end) == Some(&b',')).then_some(end + 1);
-        Some(&list[start..end])
-    })
+/// A walk over the members of an object. A value whose end the caller finds out by walking it is
+/// entered by [`Members::enter`], so that it is read once.
+#[derive(Debug)]
+pub(crate) struct Members<'a> {
+    text: &'a [u8],
+    /// Where the next name begins, or the value that was entered.
+    at: usize,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Name,
+    /// A value was left to the caller.
+    Value,
+    Done,
+}
+
+impl<'a> Members<'a> {
+    /// The members of the object that begins at `at` in a text.
+    pub(crate) fn begin(text: &'a [u8], at: usize) -> Self {
+        let is_object = text.get(at) == Some(&b'{');
+        Self {
+            text,
+            at: at + 1,
+            state: if is_object { State::Name } else { State::Done },
+        }
+    }
+
+    /// The next name, and where its value begins. The value is passed over by [`Members::pass`], or
+    /// [`Members::leave`] says where it ends.
+    pub(crate) fn enter(&mut self) -> Option<(&'a [u8], usize)> {
+        if self.state != State::Name || self.text.get(self.at) != Some(&b'"') {
+            return None;
+        }
+        let start = self.at;
+        self.state = State::Done;
+        let colon = skip_string(self.text, start)?;
+        if self.text.get(colon) != Some(&b':') {
+            return None;
+        }
+        self.at = colon + 1;
+        self.state = State::Value;
+        Some((&self.text[start + 1..colon - 1], colon + 1))
+    }
+
+    /// Goes on after the value that was entered, which ends at `end`.
+    pub(crate) fn leave(&mut self, end: usize) {
+        self.at = end + 1;
+        self.state = if self.text.get(end) == Some(&b',') {
+            State::Name
+        } else {
+            State::Done
+        };
+    }
+
+    /// Passes over the value that was entered, and tells where it ends.
+    pub(crate) fn pass(&mut self) -> Option<usize> {
+        let end = skip(self.text, self.at);
+        self.leave(end.unwrap_or(self.text.len()));
+        end
+    }
+
+    /// Where the object ends, once all of its members were walked.
+    pub(crate) fn end(mut self) -> Option<usize> {
+        while self.enter().is_some() {
+            self.pass()?;
+        }
+        let brace = match self.state {
+            State::Name => self.at,
+            _ => self.at.checked_sub(1)?,
+        };
+        (self.text.get(brace) == Some(&b'}')).then_some(brace + 1)
+    }
+}
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (&'a [u8], Range<usize>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, start) = self.enter()?;
+        let end = self.pass()?;
+        Some((name, start..end))
+    }
 }
 
 /// The end of the string that begins at `at`.
@@ -141,16 +203,28 @@ mod tests {
     }
 
     #[test]
-    fn items_and_members_are_walked_in_their_order() {
-        let list: Vec<&[u8]> = items(br#"[{"a":[1,2]},"x,]",3]"#).collect();
-        assert_eq!(list, [&br#"{"a":[1,2]}"#[..], br#""x,]""#, b"3"]);
-        assert_eq!(items(b"[]").count(), 0);
-        assert_eq!(items(b"{}").count(), 0);
-        let object = br#"{"a":1,"b\"":{"c":2}}"#;
-        let walked: Vec<(&[u8], &[u8])> = members(object)
-            .map(|(name, value)| (name, &object[value]))
+    fn members_are_walked_in_their_order_and_their_object_ends_after_them() {
+        let text = br#"x{"a":1,"b\"":{"c":2},"d":[{"e":"}"}]},"#;
+        let end = text.len() - 1;
+        let walked: Vec<(&[u8], &[u8])> = Members::begin(text, 1)
+            .map(|(name, value)| (name, &text[value]))
             .collect();
-        assert_eq!(walked, [(&b"a"[..], &b"1"[..]), (br#"b\""#, br#"{"c":2}"#)]);
+        let expected: [(&[u8], &[u8]); 3] = [
+            (b"a", b"1"),
+            (br#"b\""#, br#"{"c":2}"#),
+            (b"d", br#"[{"e":"}"}]"#),
+        ];
+        assert_eq!(walked, expected);
+        assert_eq!(Members::begin(text, 1).end(), Some(end));
+        let mut entered = Members::begin(text, 1);
+        entered.next();
+        let (_, start) = entered.enter().expect("there is another");
+        entered.leave(Members::begin(text, start).end().expect("it is an object"));
+        assert_eq!(entered.next().map(|(name, _)| name), Some(&b"d"[..]));
+        assert_eq!(entered.end(), Some(end));
+        assert_eq!(members(b"{}").end(), Some(2));
         assert_eq!(members(b"{}").count(), 0);
+        assert_eq!(members(b"{\"a\":").end(), None);
+        assert_eq!(members(b"[]").end(), None);
     }
 }

@@ -37,6 +37,7 @@
 //! The objects and secrets are those of the Go provider
 //! (cluster-api-bootstrap-provider-talos), so that either can go on where the other stopped.
 
+pub mod admission;
 pub mod api;
 pub mod config;
 pub mod provider;

@@ -7,6 +7,7 @@
 //! * `simulator` (feature `simulator`): Talos nodes without machines, for tests, simulations and
 //!   the quickstart; the machine API they serve is the real protocol.
 
+pub mod admission;
 pub mod api;
 pub mod client;
 pub mod etcd;

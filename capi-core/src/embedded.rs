@@ -2,7 +2,7 @@
 
 pub use capi_apiserver::*;
 
-pub use crate::admission::install;
+pub use crate::admission::{install, install_with};
 
 use crate::clock;
 

@@ -9,6 +9,7 @@
 //! | [`scheduler`] | chooses node and template of a machine; pure |
 //! | [`simulator`] | a simulated Proxmox VE datacenter (feature `simulator`) |
 
+pub mod admission;
 pub mod api;
 pub mod client;
 pub mod iso;

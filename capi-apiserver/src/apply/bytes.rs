@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     json::{Value, parse, write_string},
-    peek,
+    peek::{self, Members},
 };
 
 /// One entry, of which only the head has been read.
@@ -24,6 +24,8 @@ struct Raw<'a> {
     subresource: &'a str,
     time: Option<Range<usize>>,
     fields: &'a [u8],
+    /// Whether its manager owns something of the member that is written.
+    owns: bool,
 }
 
 /// An entry as it is to be stored.
@@ -43,25 +45,39 @@ impl<'a> Kept<'a> {
 }
 
 impl<'a> Raw<'a> {
-    fn read(text: &'a [u8]) -> Option<Self> {
+    /// Reads the entry that begins at `start`, and tells where it ends. `element` is the member that
+    /// is written, as a name in `fieldsV1`.
+    fn read(text: &'a [u8], start: usize, element: &str) -> Option<(Self, usize)> {
         let mut entry = Self {
-            text,
+            text: &[],
             name: "",
             operation: Operation::Update,
             api_version: "",
             subresource: "",
             time: None,
             fields: b"{}",
+            owns: false,
         };
         let mut operation = None;
-        for (name, place) in peek::members(text) {
-            let value = &text[place.clone()];
+        let mut members = Members::begin(text, start);
+        while let Some((name, place)) = members.enter() {
+            if name == b"fieldsV1" {
+                let mut fields = Members::begin(text, place);
+                for (name, _) in fields.by_ref() {
+                    entry.owns |= name == element.as_bytes();
+                }
+                let end = fields.end()?;
+                entry.fields = &text[place..end];
+                members.leave(end);
+                continue;
+            }
+            let end = members.pass()?;
+            let value = &text[place..end];
             match name {
                 b"manager" => entry.name = peek::plain_string(value)?,
                 b"apiVersion" => entry.api_version = peek::plain_string(value)?,
                 b"subresource" => entry.subresource = peek::plain_string(value)?,
-                b"time" => entry.time = Some(place),
-                b"fieldsV1" => entry.fields = value,
+                b"time" => entry.time = Some(place - start..end - start),
                 b"operation" => {
                     operation = match value {
                         br#""Apply""# => Some(Operation::Apply),
@@ -73,12 +89,10 @@ impl<'a> Raw<'a> {
                 _ => return None,
             }
         }
+        let end = members.end()?;
+        entry.text = &text[start..end];
         entry.operation = operation?;
-        Some(entry)
-    }
-
-    fn owns(&self, element: &str) -> bool {
-        peek::member(self.fields, element).is_some()
+        Some((entry, end))
     }
 
     fn time(&self) -> Option<&'a str> {
@@ -186,8 +200,10 @@ pub(crate) fn update_member(
     let element = format!("f:{name}");
     let mut kept = Vec::new();
     let mut mine = false;
-    for text in peek::items(managers) {
-        let entry = Raw::read(text)?;
+    let mut next = Some(1);
+    while let Some(start) = next.filter(|start| managers.get(*start) == Some(&b'{')) {
+        let (entry, end) = Raw::read(managers, start, &element)?;
+        next = (managers.get(end) == Some(&b',')).then_some(end + 1);
         if entry.api_version != write.api_version {
             return None;
         }
@@ -203,7 +219,7 @@ pub(crate) fn update_member(
                 entry.changed(&comparison, Some((&own, write.now)))??
             };
             (Some(write.now), Cow::Owned(text))
-        } else if entry.owns(&element) {
+        } else if entry.owns {
             let Some(text) = entry.changed(&comparison, None)? else {
                 continue;
             };
@@ -232,6 +248,7 @@ pub(crate) fn update_member(
                 subresource: write.subresource,
                 time: None,
                 fields: &[],
+                owns: true,
             },
             time: Some(write.now),
             text: Cow::Owned(encoded(&manager, Some(write.now), &own)),

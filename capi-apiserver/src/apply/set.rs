@@ -119,6 +119,12 @@ impl<'a> FieldSet<'a> {
     }
 
     pub(crate) fn sort(&mut self) {
+        if self
+            .nodes
+            .is_sorted_by(|left, right| left.element <= right.element)
+        {
+            return;
+        }
         self.nodes
             .sort_by(|left, right| left.element.cmp(&right.element));
     }

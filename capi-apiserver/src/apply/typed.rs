@@ -236,6 +236,12 @@ impl Comparison<'_> {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
 
+    fn sort(&mut self) {
+        self.added.sort();
+        self.modified.sort();
+        self.removed.sort();
+    }
+
     /// Without the fields that a strategy resets.
     pub(crate) fn without(self, reset: &FieldSet<'_>) -> Self {
         if reset.is_empty() {
@@ -359,30 +365,23 @@ fn compare_members<'v>(
     new: Option<&'v Object<'v>>,
     comparison: &mut Comparison<'v>,
 ) {
-    let old = old.map(Object::sorted).unwrap_or_default();
-    let new = new.map(Object::sorted).unwrap_or_default();
-    let (mut left, mut right) = (old.iter().peekable(), new.iter().peekable());
-    loop {
-        let name = match (left.peek(), right.peek()) {
-            (None, None) => return,
-            (Some((name, _)), None) | (None, Some((name, _))) => *name,
-            (Some((old_name, _)), Some((new_name, _))) => *old_name.min(new_name),
-        };
-        let before = left
-            .next_if(|(old_name, _)| *old_name == name)
-            .map(|(_, value)| *value);
-        let after = right
-            .next_if(|(new_name, _)| *new_name == name)
-            .map(|(_, value)| *value);
-        let member_kind = kind.member(name).0.unwrap_or(Type::Deduced);
-        let (change, below) = compare_nodes(member_kind, before, after);
-        record(
-            PathElement::Field(Cow::Borrowed(name)),
-            change,
-            below,
-            comparison,
-        );
+    let mut compare = |name: &'v str, before: Option<&'v Value<'v>>, after| {
+        if before != after {
+            let member_kind = kind.member(name).0.unwrap_or(Type::Deduced);
+            let (change, below) = compare_nodes(member_kind, before, after);
+            let element = PathElement::Field(Cow::Borrowed(name));
+            record(element, change, below, comparison);
+        }
+    };
+    for (name, before) in old.into_iter().flat_map(Object::iter) {
+        compare(name, Some(before), new.and_then(|new| new.get(name)));
     }
+    for (name, after) in new.into_iter().flat_map(Object::iter) {
+        if old.is_none_or(|old| !old.contains_key(name)) {
+            compare(name, None, Some(after));
+        }
+    }
+    comparison.sort();
 }
 
 /// The items of a list by their path elements, repeated ones together.

@@ -171,17 +171,15 @@ impl<'a> Parser<'a> {
     fn string(&mut self) -> Result<Cow<'a, str>, ParseError> {
         self.at += 1;
         let start = self.at;
-        loop {
-            self.at += super::scan::plain(&self.bytes[self.at..]);
-            match self.peek() {
-                Some(b'"') => {
-                    let text = &self.text[start..self.at];
-                    self.at += 1;
-                    return Ok(Cow::Borrowed(text));
-                }
-                Some(b'\\') => return self.escaped_string(start).map(Cow::Owned),
-                _ => return Err(self.unexpected("in string literal")),
+        self.at += super::scan::plain(&self.bytes[self.at..]);
+        match self.peek() {
+            Some(b'"') => {
+                let text = &self.text[start..self.at];
+                self.at += 1;
+                Ok(Cow::Borrowed(text))
             }
+            Some(b'\\') => self.escaped_string(start).map(Cow::Owned),
+            _ => Err(self.unexpected("in string literal")),
         }
     }
 
@@ -294,12 +292,12 @@ impl<'a> Parser<'a> {
 
     fn object(&mut self) -> Result<Value<'a>, ParseError> {
         self.at += 1;
-        let mut object = Object::new();
         self.skip_space();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(Value::Object(object));
+            return Ok(Value::Object(Object::new()));
         }
+        let mut object = Object::with_capacity(8);
         let mut names = Names::default();
         loop {
             if self.peek() != Some(b'"') {

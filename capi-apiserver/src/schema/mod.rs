@@ -116,6 +116,8 @@ pub struct Schema {
     pub(crate) atomic_map: bool,
     /// In the order of names.
     pub(crate) properties: Vec<(Box<str>, Schema)>,
+    /// A print of each name, so that most of the others are passed over without reading them.
+    pub(crate) prints: Vec<u32>,
     pub(crate) additional: Additional,
     pub(crate) items: Option<Box<Schema>>,
     pub(crate) default: Option<Value<'static>>,
@@ -183,14 +185,29 @@ pub(crate) struct Checks {
     pub(crate) not: Option<Schema>,
 }
 
+/// Length, first, last and middle byte of a name.
+pub(crate) fn print(name: &str) -> u32 {
+    let bytes = name.as_bytes();
+    let at = |index: usize| bytes.get(index).copied().unwrap_or_default();
+    let length = bytes.len();
+    u32::from_le_bytes([
+        length as u8,
+        at(0),
+        at(length / 2),
+        at(length.saturating_sub(1)),
+    ])
+}
+
 impl Schema {
     /// The schema of a property.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<&Schema> {
-        self.properties
-            .binary_search_by(|(known, _)| known.as_ref().cmp(name))
-            .ok()
-            .map(|index| &self.properties[index].1)
+        let wanted = print(name);
+        self.prints
+            .iter()
+            .zip(&self.properties)
+            .find(|(print, (known, _))| **print == wanted && known.as_ref() == name)
+            .map(|(_, (_, schema))| schema)
     }
 
     /// The schema of a member: the property's, or else that of additional properties.

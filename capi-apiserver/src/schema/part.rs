@@ -52,7 +52,7 @@ impl Schema {
             return false;
         };
         let path = Path::new(name);
-        schema.validate_from(&path, value, old).is_empty()
+        !schema.has_fault(&path, value, old)
             && schema.check_member_rules(&path, value, old).is_empty()
     }
 }

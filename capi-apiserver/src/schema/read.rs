@@ -169,6 +169,7 @@ fn read(source: &Value<'_>, path: &Path<'_>) -> Result<Schema> {
         merge_strategy: read_merge_strategy(source, path)?,
         checks: read_checks(source, kind, path)?,
         rules: read_rules(source, path)?,
+        prints: Vec::new(),
         within: super::Within::default(),
     };
     schema.sum_up();
@@ -209,6 +210,11 @@ impl Schema {
             within.unique_lists |= schema.within.unique_lists;
             within.embedded |= schema.within.embedded;
         }
+        self.prints = self
+            .properties
+            .iter()
+            .map(|(name, _)| super::print(name))
+            .collect();
         self.within = within;
     }
 }

@@ -12,6 +12,8 @@ use crate::json::{Number, Object, Value};
 struct Outcome {
     errors: Vec<FieldError>,
     passed: u32,
+    /// Only whether there is a fault is asked, so that what is as before is not looked at.
+    brief: bool,
 }
 
 impl Outcome {
@@ -69,6 +71,21 @@ impl Schema {
         errors
     }
 
+    /// Whether a changed part of an object, of which something was before, has a fault.
+    pub(super) fn has_fault(
+        &self,
+        path: &Path<'_>,
+        value: &Value<'_>,
+        old: Option<&Value<'_>>,
+    ) -> bool {
+        let mut outcome = Outcome {
+            brief: true,
+            ..Outcome::default()
+        };
+        self.check(path, value, old, &mut outcome);
+        !outcome.errors.is_empty() || !self.repeated_in_lists(path, value, old).is_empty()
+    }
+
     fn repeated_in_lists(
         &self,
         path: &Path<'_>,
@@ -96,6 +113,9 @@ impl Schema {
         old: Option<&Value<'_>>,
         outcome: &mut Outcome,
     ) {
+        if outcome.brief && old == Some(value) {
+            return;
+        }
         let start = outcome.errors.len();
         self.check_node(path, value, old, outcome);
         if outcome.errors.len() > start && old.is_some_and(|old| old == value) {

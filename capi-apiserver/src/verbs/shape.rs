@@ -291,6 +291,7 @@ fn admission<'a>(
         dry_run: call.options.dry_run,
         old,
         warnings: call.warnings,
+        server: call.server,
     }
 }
 

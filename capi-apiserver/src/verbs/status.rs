@@ -10,7 +10,7 @@ use crate::{
     apply,
     json::{self, Object, Value},
     patch::merge,
-    peek,
+    peek::{self, Members},
     reply::Reply,
     server::Call,
     status::Status,
@@ -33,20 +33,23 @@ type Splice<'s> = (Range<usize>, &'s [u8]);
 impl Layout {
     fn of(object: &[u8]) -> Option<Self> {
         let mut layout = Self::default();
-        for (name, place) in peek::members(object) {
-            match name {
-                b"metadata" => {
-                    for (name, inner) in peek::members(&object[place.clone()]) {
-                        let inner = place.start + inner.start..place.start + inner.end;
-                        match name {
-                            b"resourceVersion" => layout.version = inner,
-                            b"managedFields" => layout.managers = inner,
-                            _ => {}
-                        }
+        let mut members = Members::begin(object, 0);
+        while let Some((name, start)) = members.enter() {
+            if name == b"metadata" {
+                let mut metadata = Members::begin(object, start);
+                for (name, place) in metadata.by_ref() {
+                    match name {
+                        b"resourceVersion" => layout.version = place,
+                        b"managedFields" => layout.managers = place,
+                        _ => {}
                     }
                 }
-                b"status" => layout.status = Some(place),
-                _ => {}
+                members.leave(metadata.end()?);
+                continue;
+            }
+            let end = members.pass()?;
+            if name == b"status" {
+                layout.status = Some(start..end);
             }
         }
         let is_whole = !layout.version.is_empty() && !layout.managers.is_empty();

@@ -7,7 +7,8 @@ use capi_apiserver::json::{self, Value};
 use capi_apiserver::{AdmissionRequest, Builder, Cause, Status};
 use serde_json::Value as Object;
 
-use super::{Admission, FieldError};
+use super::{Admission, FieldError, Objects};
+use crate::api::KindInfo;
 use crate::api::convert::{self, Conversion, ReferenceVersions};
 
 /// Adds definitions to a server, with the conversions of their kinds; and defaulting and admission
@@ -15,10 +16,17 @@ use crate::api::convert::{self, Conversion, ReferenceVersions};
 ///
 /// The definitions are all that the server serves, so that references in older versions name a
 /// version that is there.
-pub fn install(
+pub fn install(builder: Builder, definitions: Vec<Object>, conversions: &[Conversion]) -> Builder {
+    install_with(builder, definitions, conversions, &[])
+}
+
+/// Adds definitions to a server like [`install`], and with them defaulting and admission of the
+/// kinds of providers.
+pub fn install_with(
     mut builder: Builder,
     definitions: Vec<Object>,
     conversions: &[Conversion],
+    admissions: &[Admission],
 ) -> Builder {
     for definition in &definitions {
         builder = builder.crd(definition);
@@ -28,7 +36,7 @@ pub fn install(
         let name = conversion.hub.definition_name();
         builder = builder.conversion(name, conversion.encoded(references.clone()));
     }
-    for admission in super::admissions() {
+    for admission in super::admissions().iter().chain(admissions) {
         let conversion =
             convert::find(conversions, admission.kind.group, admission.kind.kind).copied();
         let hook = Hook {
@@ -101,18 +109,44 @@ impl capi_apiserver::Admission for Hook {
     }
 
     fn validate(&self, request: &AdmissionRequest<'_>, object: &Value<'_>) -> Result<(), Status> {
-        if request.operation == capi_apiserver::Operation::Delete {
-            return Ok(());
-        }
         let object = self.read(object)?;
         let old = request.old.map(|old| self.read(old)).transpose()?;
-        let verdict = self.admission.validate_object(&object, old.as_ref());
+        let others = Others(request);
+        let verdict = if request.operation == capi_apiserver::Operation::Delete {
+            self.admission.validate_deletion(&object, &others)
+        } else {
+            let old = self
+                .admission
+                .compared_with(&object, old.as_ref(), request.dry_run);
+            self.admission.validate_among(&object, old, &others)
+        };
         for warning in verdict.warnings {
             request.warn(warning);
+        }
+        if let Some(why) = verdict.refusal {
+            return Err(Status::bad_request(why));
         }
         if verdict.errors.is_empty() {
             return Ok(());
         }
         Err(self.refuse(request, &verdict.errors))
+    }
+}
+
+/// The objects of the server that asks.
+struct Others<'r>(&'r AdmissionRequest<'r>);
+
+impl Objects for Others<'_> {
+    fn get(&self, kind: KindInfo, namespace: &str, name: &str) -> Option<Object> {
+        let stored = self.0.object(&kind.definition_name(), namespace, name)?;
+        serde_json::from_slice(&stored).ok()
+    }
+
+    fn list(&self, kind: KindInfo, namespace: &str) -> Vec<Object> {
+        let stored = self.0.objects(&kind.definition_name(), namespace);
+        stored
+            .iter()
+            .filter_map(|object| serde_json::from_slice(object).ok())
+            .collect()
     }
 }

@@ -84,3 +84,10 @@ pub const LABELS_FROM_MACHINE: &str = "cluster.x-k8s.io/labels-from-machine";
 pub const ANNOTATIONS_FROM_MACHINE: &str = "cluster.x-k8s.io/annotations-from-machine";
 /// On nodes: taints that the machine put there.
 pub const TAINTS_FROM_MACHINE: &str = "cluster.x-k8s.io/taints-from-machine";
+
+/// On a pool of addresses: it may be deleted although addresses are in use.
+pub const SKIP_VALIDATE_DELETE: &str = "ipam.cluster.x-k8s.io/skip-validate-delete-webhook";
+
+/// On a pool of addresses: what is said when it has addresses in common with another pool: `warn`,
+/// which is the default, `deny` or `allow`.
+pub const POOL_OVERLAP: &str = "ipam.capi.rs/overlap";

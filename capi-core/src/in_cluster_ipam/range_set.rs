@@ -67,6 +67,12 @@ impl AddressRange {
     pub fn covers(self, other: Self) -> bool {
         self.v4 == other.v4 && self.first <= other.first && other.last <= self.last
     }
+
+    /// Whether an address is in both ranges.
+    #[must_use]
+    pub fn meets(self, other: Self) -> bool {
+        self.v4 == other.v4 && self.first <= other.last && other.first <= self.last
+    }
 }
 
 impl FromStr for AddressRange {
