@@ -4,5 +4,7 @@ mod conversions;
 mod definitions;
 mod objects;
 #[cfg(feature = "testing")]
+mod pools;
+#[cfg(feature = "testing")]
 mod served;
 mod upstream;

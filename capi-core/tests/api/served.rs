@@ -113,3 +113,52 @@ async fn an_object_that_breaks_a_rule_is_refused_with_its_fields_in_both_version
     );
     assert_eq!(causes[0].reason, "FieldValueRequired");
 }
+
+#[tokio::test]
+async fn nulls_in_place_of_lists_and_objects_are_dropped() {
+    let server = server();
+    let machines = api(&server, "v1beta2", "Machine");
+    let made = machines
+        .create(
+            &PostParams::default(),
+            &object(json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+                "metadata": { "name": "m", "labels": null, "finalizers": null },
+                "spec": {
+                    "clusterName": "c", "version": null, "taints": null, "readinessGates": null, "deletion": null,
+                    "bootstrap": { "dataSecretName": "s", "configRef": null },
+                    "infrastructureRef": { "apiGroup": "i.io", "kind": "I", "name": "i" },
+                },
+            })),
+        )
+        .await
+        .expect("a null is as good as nothing");
+    let spec = made.data["spec"].as_object().expect("it has a spec");
+    for absent in ["version", "taints", "readinessGates"] {
+        assert!(!spec.contains_key(absent), "{absent}: {spec:?}");
+    }
+    let mut workers = deployment();
+    workers.types = None;
+    let mut workers = serde_json::to_value(workers).expect("it is encoded");
+    workers["apiVersion"] = json!("cluster.x-k8s.io/v1beta2");
+    workers["kind"] = json!("MachineDeployment");
+    workers["spec"] = json!({
+        "clusterName": "c", "replicas": null, "remediation": null,
+        "selector": { "matchLabels": null, "matchExpressions": null },
+        "template": { "metadata": { "labels": null }, "spec": {
+            "clusterName": "c", "taints": null, "bootstrap": { "dataSecretName": "s" },
+            "infrastructureRef": { "apiGroup": "i.io", "kind": "I", "name": "i" },
+        } },
+    });
+    let deployments = api(&server, "v1beta2", "MachineDeployment");
+    let made = deployments
+        .create(&PostParams::default(), &object(workers))
+        .await
+        .expect("a null is as good as nothing");
+    assert_eq!(made.data["spec"]["replicas"], 1, "defaulted");
+    assert!(
+        made.data["spec"]["template"]["spec"]
+            .get("taints")
+            .is_none()
+    );
+}
