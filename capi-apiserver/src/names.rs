@@ -1,6 +1,7 @@
 //! The grammars of names, labels and finalizers, and what the API says about text that breaks them.
 
 const DNS_LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const KIND: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const DNS_SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
@@ -31,6 +32,16 @@ pub(crate) fn label_error(text: &str) -> Option<String> {
         return Some("must be no more than 63 characters".to_owned());
     }
     (!is_label(text)).then(|| DNS_LABEL.to_owned())
+}
+
+/// Why the text cannot name a kind: in lower case it is a label of the older grammar.
+pub(crate) fn name_of_kind_error(text: &str) -> Option<String> {
+    let lower = text.to_lowercase();
+    if lower.len() > 63 {
+        return Some("must be no more than 63 characters".to_owned());
+    }
+    let begins = lower.starts_with(|c: char| c.is_ascii_lowercase());
+    (!begins || !is_label(&lower)).then(|| KIND.to_owned())
 }
 
 fn is_word(text: &str) -> bool {

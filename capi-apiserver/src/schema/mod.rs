@@ -6,6 +6,7 @@
 //! It never reads or writes the store, and it knows no kind.
 
 mod default;
+mod embedded;
 mod error;
 mod format;
 mod list;

@@ -47,6 +47,7 @@ impl Schema {
         let mut outcome = Outcome::default();
         self.check(path, value, old, &mut outcome);
         let mut errors = outcome.errors;
+        self.embedded_resources(value, path, &mut errors);
         errors.extend(self.repeated_in_lists(path, value, old));
         errors
     }

@@ -1,5 +1,7 @@
 //! `TalosConfig` and its template: the machine configuration of one Talos host.
 
+use std::fmt;
+
 use capi_core::api::{Condition, KindInfo, V1Beta1Condition, is_default};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -32,8 +34,9 @@ capi_core::object_kind! {
     pub struct TalosConfigTemplate { spec: TalosConfigTemplateSpec } = TALOS_CONFIG_TEMPLATE, namespaced
 }
 
-/// The configuration that is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// The configuration that is wanted. What a machine is configured with may be secret, so that `Debug`
+/// shows neither data nor patches.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct TalosConfigSpec {
@@ -70,8 +73,8 @@ capi_core::open_enum! {
     }
 }
 
-/// One operation of a JSON patch.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// One operation of a JSON patch. `Debug` does not show the value.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct ConfigPatch {
@@ -82,6 +85,35 @@ pub struct ConfigPatch {
     /// Value; a `null` that is written is kept apart from no value.
     #[serde(skip_serializing_if = "is_default", deserialize_with = "present")]
     pub value: Option<Value>,
+}
+
+/// Stands for what is not shown.
+const HIDDEN: &str = "[redacted]";
+
+impl fmt::Debug for TalosConfigSpec {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patches: Vec<&str> = self.strategic_patches.iter().map(|_| HIDDEN).collect();
+        formatter
+            .debug_struct("TalosConfigSpec")
+            .field("talos_version", &self.talos_version)
+            .field("generate_type", &self.generate_type)
+            .field("data", &self.data.as_ref().map(|_| HIDDEN))
+            .field("config_patches", &self.config_patches)
+            .field("strategic_patches", &patches)
+            .field("hostname", &self.hostname)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ConfigPatch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ConfigPatch")
+            .field("op", &self.op)
+            .field("path", &self.path)
+            .field("value", &self.value.as_ref().map(|_| HIDDEN))
+            .finish()
+    }
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
@@ -183,4 +215,26 @@ pub struct TalosConfigTemplateResource {
     /// Spec.
     #[serde(skip_serializing_if = "is_default")]
     pub spec: TalosConfigSpec,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_a_configuration_holds_no_secret() {
+        let spec: TalosConfigSpec = serde_json::from_value(serde_json::json!({
+            "generateType": "none", "talosVersion": "v1.11", "data": "token: geheim1",
+            "configPatches": [{"op": "add", "path": "/machine/token", "value": "geheim2"}],
+            "strategicPatches": ["machine: {token: geheim3}"],
+        }))
+        .expect("it is a spec");
+        for shown in [format!("{spec:?}"), format!("{spec:#?}")] {
+            assert!(!shown.contains("geheim"), "{shown}");
+            assert!(
+                shown.contains("v1.11") && shown.contains("/machine/token"),
+                "{shown}"
+            );
+        }
+    }
 }
