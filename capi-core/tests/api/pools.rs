@@ -91,17 +91,6 @@ impl Plane {
     }
 }
 
-trait Collect {
-    async fn collect_bytes(self) -> Result<Vec<u8>, kube::Error>;
-}
-
-impl Collect for Body {
-    async fn collect_bytes(self) -> Result<Vec<u8>, kube::Error> {
-        use http_body_util::BodyExt as _;
-        Ok(self.collect().await?.to_bytes().to_vec())
-    }
-}
-
 fn pool(kind: &str, name: &str, spec: &Value) -> Value {
     json!({
         "apiVersion": "ipam.cluster.x-k8s.io/v1alpha2", "kind": kind,
