@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use capi_core::{
+    admission::Admission,
     api::convert::{self, Conversion},
     clock::Clock,
     embedded::{self, ApiServer, User, https::Https},
@@ -31,7 +32,8 @@ impl Plane {
         let builder = ApiServer::builder()
             .clock(clock)
             .audit(AuditLog::create(directory)?);
-        let server = embedded::install(builder, definitions(), &conversions()).build()?;
+        let server = embedded::install_with(builder, definitions(), &conversions(), &admissions())
+            .build()?;
         let client = embedded::client(&server);
         let https = server
             .https()
@@ -95,6 +97,15 @@ pub(crate) fn definitions() -> Vec<Value> {
         .chain(capi_bootstrap_talos::api::crds())
         .chain(capi_controlplane_talos::api::crds())
         .collect()
+}
+
+fn admissions() -> Vec<Admission> {
+    [
+        capi_provider_proxmox::admission::admissions(),
+        capi_bootstrap_talos::admission::admissions(),
+        capi_controlplane_talos::admission::admissions(),
+    ]
+    .concat()
 }
 
 fn conversions() -> Vec<Conversion> {
