@@ -123,7 +123,7 @@ impl PrivateKey {
             }
             "ED25519 PRIVATE KEY" | "PRIVATE KEY" => Self::from_pkcs8(&block.content),
             label => Err(PkiError::Malformed(format!(
-                "a PEM block labelled {label:?} is not a private key that Talos reads \
+                "a PEM block labelled {label:?} is not a private key of a form that is read \
                  (RSA, EC, ED25519 PRIVATE KEY or PRIVATE KEY)"
             ))),
         }

@@ -40,7 +40,7 @@ fn openssl(arguments: &[&str], input: &[u8]) -> Option<(bool, String)> {
 }
 
 #[test]
-fn every_kind_of_key_survives_pem_with_the_label_that_talos_reads() {
+fn every_kind_of_key_survives_pem_with_the_label_of_its_form() {
     for (key, label) in [
         (
             PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(),
@@ -126,7 +126,7 @@ fn text_that_is_no_key_is_refused_without_showing_it() {
 }
 
 #[test]
-fn an_authority_has_the_extensions_of_talos_authorities() {
+fn an_authority_has_the_extensions_that_nodes_ask_for() {
     let authority = authority(KeyAlgorithm::EcdsaP256);
     let certificate = authority.certificate();
     assert_eq!(certificate.not_before(), now());

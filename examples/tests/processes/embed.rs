@@ -15,6 +15,9 @@ fn one_controller_of_ours_rolls_a_deployment_out_in_our_manager_and_in_kubes_con
             text.lines().filter(|line| line.ends_with(&of)).count()
         };
         assert_eq!((sets("v1.33.0"), sets("v1.34.0")), (1, 1), "{name}: {text}");
-        assert!(text.ends_with("revision \"2\"\nrolled out\n"), "{name}: {text}");
+        assert!(
+            text.ends_with("revision \"2\"\nrolled out\n"),
+            "{name}: {text}"
+        );
     }
 }

@@ -41,12 +41,7 @@ impl Killer {
     }
 
     fn writes(&self) -> usize {
-        let identity = self.identity();
-        let audit = self.plane.audit();
-        let own = audit
-            .iter()
-            .filter(|request| request.user_agent == identity);
-        own.filter(|request| request.wrote()).count()
+        self.plane.writes(&self.identity())
     }
 
     /// Kills the manager that runs, at random moments, and starts another each time.

@@ -3,7 +3,7 @@
 use capi_core::testing::reference::{ClusterShape, manifest};
 use serde_json::json;
 
-use crate::support::{CORE, Plane, Process, REFERENCE, Request};
+use crate::support::{CORE, Plane, Process, REFERENCE};
 
 fn candidate(plane: &Plane, identity: &str) -> Process {
     let lease = [
@@ -13,12 +13,6 @@ fn candidate(plane: &Plane, identity: &str) -> Process {
         "--leader-elect-retry-period=0.5",
     ];
     plane.manager(identity, &lease)
-}
-
-/// Writes of a manager, Leases apart.
-fn writes(plane: &Plane, identity: &str) -> usize {
-    let own = |request: &&Request| request.user_agent == identity && request.wrote();
-    plane.audit().iter().filter(own).count()
 }
 
 /// The managers that wrote, in order, each as often as it began to write.
@@ -43,9 +37,7 @@ async fn of_two_managers_one_writes_and_the_other_takes_over_when_it_is_killed_o
         plane.apply(&object).await;
     }
     plane
-        .until("the first writes", async || {
-            writes(&plane, "manager-a") > 20
-        })
+        .until("the first writes", async || plane.writes("manager-a") > 20)
         .await;
     let mut second = candidate(&plane, "manager-b");
     first.kill();
@@ -55,7 +47,7 @@ async fn of_two_managers_one_writes_and_the_other_takes_over_when_it_is_killed_o
 
     // One that stands still in the middle of its work for longer than its Lease lasts, and then
     // goes on as if nothing had been.
-    let before = writes(&plane, "manager-b");
+    let before = plane.writes("manager-b");
     let template = json!({ "spec": { "replicas": 6, "template": {
         "spec": { "version": "v1.33.1" },
     }}});
@@ -65,15 +57,13 @@ async fn of_two_managers_one_writes_and_the_other_takes_over_when_it_is_killed_o
     plane.patch(&workers, &template).await;
     plane
         .until("the second is at it", async || {
-            writes(&plane, "manager-b") > before + 3
+            plane.writes("manager-b") > before + 3
         })
         .await;
     second.signal("STOP");
     let mut third = candidate(&plane, "manager-c");
     plane
-        .until("the third is at it", async || {
-            writes(&plane, "manager-c") > 3
-        })
+        .until("the third is at it", async || plane.writes("manager-c") > 3)
         .await;
     second.signal("CONT");
     let status = plane.ended(&mut second).await;

@@ -66,8 +66,6 @@ pub(crate) struct Request {
     pub(crate) user_agent: String,
     pub(crate) verb: String,
     pub(crate) resource: String,
-    pub(crate) subresource: String,
-    pub(crate) path: String,
     pub(crate) code: u16,
 }
 
@@ -147,11 +145,23 @@ impl Plane {
 
     /// All requests so far that were answered.
     pub(crate) fn audit(&self) -> Vec<Request> {
+        self.audit_of("")
+    }
+
+    /// How often a manager wrote so far, Leases apart.
+    pub(crate) fn writes(&self, identity: &str) -> usize {
+        let own = |request: &&Request| request.user_agent == identity && request.wrote();
+        self.audit_of(identity).iter().filter(own).count()
+    }
+
+    /// Those whose line holds a text.
+    fn audit_of(&self, text_of_line: &str) -> Vec<Request> {
         let text = fs::read_to_string(self.path("audit.jsonl")).expect("the audit log");
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole
             .lines()
+            .filter(|line| line.contains(text_of_line))
             .map(|line| serde_json::from_str(line).expect("a record"))
             .collect()
     }

@@ -645,7 +645,7 @@ fn preflight_checks_hold_what_the_versions_do_not_allow() {
         }
     }
     template.spec.version = Some("v1.29.0".into());
-    for (kind, failures) in [("KubeadmConfigTemplate", 1), ("TalosConfigTemplate", 0)] {
+    for (kind, failures) in [("KubeadmConfigTemplate", 1), ("OtherConfigTemplate", 0)] {
         let mut reference = super::world::reference(kind, "x");
         reference.api_group = "bootstrap.cluster.x-k8s.io".into();
         template.spec.bootstrap.config_ref = Some(reference);
