@@ -56,7 +56,8 @@ impl Writer {
 
     /// Refuses what would be written after this time, unless a later call says another one. A
     /// process that stood still for longer than its Lease lasts wakes up in the middle of a
-    /// reconcile, and must not write what another manager may have decided otherwise.
+    /// reconcile, and must not write what another manager may have decided otherwise. What was handed to the
+    /// connection before is out of reach.
     pub(crate) fn lead_until(&self, until: Timestamp) {
         *self.leads_until() = Some(until);
     }
