@@ -257,10 +257,16 @@ impl Plane {
             .uri(path)
             .header(http::header::CONTENT_TYPE, content_type)
             .body(body.to_string().into_bytes())?;
-        self.client
+        let answer = self
+            .client
             .request_text(request)
             .await
             .map_err(|error| format!("{method} {path}: {error}"))?;
+        if method == http::Method::PATCH {
+            // Whoever waits for what follows must not see what was before.
+            let object = Arc::new(Object::from_bytes(answer.into())?);
+            self.cache.observe(&kind_of(&object.value()?), object);
+        }
         let path = path.split('?').next().unwrap_or_default();
         let mut parts = path.split('/').rev();
         let last = parts.next().unwrap_or_default();
