@@ -320,7 +320,8 @@ impl Controller for MachineDeploymentController {
         let done = self.execute(runtime, key, &collected, &plan).await;
         let (mut status, mut rests) = (None, true);
         if let Some(wanted) = &plan.status {
-            rests = rollout::is_at_rest(&collected.facts.object, wanted);
+            // A plan that still does something describes what was before it.
+            rests = plan.actions.is_empty() && rollout::is_at_rest(&collected.facts.object, wanted);
             status = execution.status_patch(&deployment.status, wanted)?;
         }
         let hold = execution.hold(&status, rests || status.is_none());
