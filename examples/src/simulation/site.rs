@@ -249,7 +249,7 @@ impl VirtualMachineHost for Watched {
         let before = self.etcd();
         let node = self.nodes.talos.machine(&machine.uuid);
         if self.mutant == Some(Mutant::StopsSecondControlPlane)
-            && node.is_some_and(|node| node.has_etcd_data)
+            && node.is_some_and(|node| node.name.starts_with("first-control-plane"))
         {
             let machines = self.nodes.talos.machines();
             let other = machines
