@@ -44,7 +44,7 @@ impl Managers {
         world: &Arc<World>,
         service: &FaultyService,
         site: &Site,
-        key: PrivateKey,
+        key: &PrivateKey,
         mutant: Option<Mutant>,
         leased: bool,
         seed: u64,

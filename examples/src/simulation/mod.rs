@@ -162,7 +162,7 @@ async fn tell(seed: u64, options: &Options) -> Result<Report, Error> {
         &world,
         &service,
         &site,
-        key,
+        &key,
         options.mutant,
         leased,
         dice.roll(),
