@@ -321,7 +321,7 @@ impl Controller for MachineDeploymentController {
         let (mut status, mut rests) = (None, true);
         if let Some(wanted) = &plan.status {
             // A plan that still does something describes what was before it.
-            rests = plan.actions.is_empty() && rollout::is_at_rest(&collected.facts.object, wanted);
+            rests = plan.actions.is_empty() && rollout::is_at_rest(&collected.facts, wanted, now);
             status = execution.status_patch(&deployment.status, wanted)?;
         }
         let hold = execution.hold(&status, rests || status.is_none());

@@ -167,14 +167,25 @@ pub fn plan(
     plan
 }
 
-/// Whether a status says that all is as it is wanted, so that nothing more is on its way.
+/// Whether a status says that all is as it is wanted, so that nothing more is on its way. Right after a change of the
+/// template the sets still count their machines as up to date; that old ones have machines tells more.
 #[must_use]
-pub fn is_at_rest(deployment: &Deployment, status: &MachineDeploymentStatus) -> bool {
+pub fn is_at_rest(
+    facts: &MachineDeploymentFacts,
+    status: &MachineDeploymentStatus,
+    now: Timestamp,
+) -> bool {
+    let deployment = &facts.object;
     let deleting = deployment.metadata.is_deleting();
     let desired = if deleting {
         Some(0)
     } else {
         deployment.spec.replicas
+    };
+    let sets = own_sets(deployment, &facts.sets);
+    let old = divide(deployment, &sets, now).old;
+    let is_empty = |set: &&SetFacts| {
+        set.object.spec.replicas == Some(0) && set.object.status.replicas.unwrap_or(0) == 0
     };
     [
         status.replicas,
@@ -184,6 +195,7 @@ pub fn is_at_rest(deployment: &Deployment, status: &MachineDeploymentStatus) -> 
     ]
     .iter()
     .all(|count| *count == desired)
+        && (deleting || old.iter().all(is_empty))
 }
 
 fn blocked(metadata: &Metadata, message: String) -> Blocked {

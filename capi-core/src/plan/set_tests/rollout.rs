@@ -154,6 +154,23 @@ fn each_field_that_makes_a_machine_out_of_date_makes_a_new_set_of_the_next_revis
 }
 
 #[test]
+fn a_deployment_is_at_rest_only_when_no_old_set_has_machines() {
+    let mut world = world(3, 1, 0);
+    let rests = |world: &World| {
+        let facts = world.deployment_facts();
+        rollout::is_at_rest(&facts, &facts.object.status, world.now)
+    };
+    assert!(rests(&world));
+    change_version(&mut world, "v1.35.0");
+    // No set knows of it yet, so that all of them still count as up to date.
+    assert!(!rests(&world));
+    assert!(world.run_deployment());
+    assert!(!rests(&world));
+    world.settle();
+    assert!(rests(&world));
+}
+
+#[test]
 fn going_back_to_an_old_template_raises_the_old_set_and_keeps_its_history() {
     let mut world = world(3, 1, 0);
     let first = world.by_age()[0].metadata.name.clone();
