@@ -34,8 +34,7 @@ capi_core::object_kind! {
     pub struct TalosConfigTemplate { spec: TalosConfigTemplateSpec } = TALOS_CONFIG_TEMPLATE, namespaced
 }
 
-/// The configuration that is wanted. What a machine is configured with may be secret, so that `Debug`
-/// shows neither data nor patches.
+/// The configuration that is wanted.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -73,7 +72,7 @@ capi_core::open_enum! {
     }
 }
 
-/// One operation of a JSON patch. `Debug` does not show the value.
+/// One operation of a JSON patch.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -87,7 +86,7 @@ pub struct ConfigPatch {
     pub value: Option<Value>,
 }
 
-/// Stands for what is not shown.
+/// Stands for what is not shown: what a machine is configured with may be secret.
 const HIDDEN: &str = "[redacted]";
 
 impl fmt::Debug for TalosConfigSpec {

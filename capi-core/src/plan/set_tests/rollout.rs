@@ -161,7 +161,7 @@ fn a_deployment_is_at_rest_only_when_no_old_set_has_machines() {
         rollout::is_at_rest(&facts, &facts.object.status, world.now)
     };
     assert!(rests(&world));
-    change_version(&mut world, "v1.35.0");
+    change_version(&mut world, "v1.36.0");
     // No set knows of it yet, so that all of them still count as up to date.
     assert!(!rests(&world));
     assert!(world.run_deployment());
