@@ -163,7 +163,7 @@ fn credentials(lab: &Lab) -> Vec<(String, String)> {
 /// Tells other processes, whenever it changes, where nodes are and what the datacenter holds; until
 /// it is dropped.
 pub(crate) async fn publish(lab: &Lab, directory: &Directory) -> Result<(), Error> {
-    let (mut told, mut tasks) = (None, u64::MAX);
+    let (mut told, mut held) = (None, None);
     loop {
         let routes = Routes {
             credentials: credentials(lab),
@@ -178,11 +178,14 @@ pub(crate) async fn publish(lab: &Lab, directory: &Directory) -> Result<(), Erro
             directory.write("nodes.json", &serde_json::to_vec_pretty(&routes)?)?;
             told = Some(routes);
         }
-        let made = lab.proxmox.inspect(|datacenter| datacenter.task_count);
-        if made != tasks {
+        let now = lab.proxmox.inspect(|datacenter| {
+            let (guests, volumes) = (datacenter.guests.len(), datacenter.volumes.len());
+            (datacenter.task_count, guests, volumes)
+        });
+        if held != Some(now) {
             directory.write("pve.json", lab.proxmox.dump()?.as_bytes())?;
             write_images(lab, directory)?;
-            tasks = made;
+            held = Some(now);
         }
         tokio::time::sleep(LOOK).await;
     }

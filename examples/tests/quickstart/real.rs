@@ -25,7 +25,7 @@ impl Datacenter {
         simulators.until("serving at ");
         let path = state.join("nodes.json");
         while !path.exists() {
-            std::thread::yield_now();
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
         let told: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let of = |wanted: &str| {
