@@ -70,10 +70,26 @@ impl Pools {
         Self { kind, book }
     }
 
-    /// Follows the IPAddresses of a store.
+    /// Follows the IPAddresses of a store, also those that it has already: its watch may have
+    /// begun for somebody else.
     pub(crate) fn follow(&self, addresses: &Store) {
         let pools = self.clone();
         addresses.listen(Arc::new(move |change| pools.changed(change)));
+        let change = |old: Option<&Arc<Object>>, new: Option<&Arc<Object>>| {
+            self.changed(&Change {
+                resource: addresses.resource().clone(),
+                old: old.cloned(),
+                new: new.cloned(),
+            });
+        };
+        for object in addresses.list() {
+            change(None, Some(&object));
+            let known = addresses.get(object.key());
+            if known.is_none_or(|known| known.uid() != object.uid()) {
+                // It went meanwhile, and its end was told before its beginning.
+                change(Some(&object), None);
+            }
+        }
     }
 
     /// The pool that a reference of an object in `namespace` names, if it is of this kind.
@@ -270,5 +286,34 @@ impl Pools {
     /// Notes that an address was not written after all, or is gone.
     pub(crate) fn give_back(&self, pool: &ObjectKey, address: IpAddr, holder: &str) {
         self.update(pool, |used| used.remove(address, holder));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_were_listed_before_anybody_followed_are_in_use() {
+        let store = Store::new(ResourceType::from(IPAddress::KIND));
+        let pool = serde_json::json!({
+            "apiGroup": "ipam.cluster.x-k8s.io", "kind": "InClusterIPPool", "name": "p",
+        });
+        let address = serde_json::json!({
+            "metadata": { "name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1" },
+            "spec": {
+                "address": "10.0.0.10", "prefix": 24, "gateway": "10.0.0.1",
+                "claimRef": { "name": "a" }, "poolRef": pool,
+            },
+        });
+        let object = Arc::new(Object::from_bytes(address.to_string().into()).unwrap());
+        store.observe(Arc::clone(&object));
+        let kind = ResourceType::from(crate::api::InClusterIPPool::KIND);
+        let pools = Pools::new(kind, AddressBook::default());
+        pools.follow(&store);
+        let used = || pools.used(&ObjectKey::new("n", "p")).len();
+        assert_eq!(used(), 1, "it is given to nobody else");
+        store.forget(&object);
+        assert_eq!(used(), 0);
     }
 }
