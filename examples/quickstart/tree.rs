@@ -1,6 +1,6 @@
 //! The objects of a cluster, kept current by watches, and each change of them in order.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use async_trait::async_trait;
 use capi_core::runtime::{
@@ -10,11 +10,12 @@ use capi_core::runtime::{
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::plane::definitions;
+
 /// A kind of the tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Branch {
     pub(crate) group: &'static str,
-    pub(crate) version: &'static str,
     pub(crate) kind: &'static str,
     /// How deep below the Cluster it is shown.
     pub(crate) depth: usize,
@@ -22,46 +23,21 @@ pub(crate) struct Branch {
 
 /// The kinds that belong to a cluster, in the order in which they are shown.
 pub(crate) const TREE: [Branch; 11] = [
-    branch("cluster.x-k8s.io", "v1beta2", "Cluster", 0),
-    branch(
-        "infrastructure.cluster.x-k8s.io",
-        "v1alpha2",
-        "ProxmoxCluster",
-        1,
-    ),
-    branch("ipam.cluster.x-k8s.io", "v1alpha2", "InClusterIPPool", 2),
-    branch(
-        "controlplane.cluster.x-k8s.io",
-        "v1alpha3",
-        "TalosControlPlane",
-        1,
-    ),
-    branch("cluster.x-k8s.io", "v1beta2", "MachineDeployment", 1),
-    branch("cluster.x-k8s.io", "v1beta2", "MachineSet", 2),
-    branch("cluster.x-k8s.io", "v1beta2", "Machine", 2),
-    branch(
-        "infrastructure.cluster.x-k8s.io",
-        "v1alpha2",
-        "ProxmoxMachine",
-        3,
-    ),
-    branch("bootstrap.cluster.x-k8s.io", "v1alpha3", "TalosConfig", 3),
-    branch("ipam.cluster.x-k8s.io", "v1beta2", "IPAddressClaim", 3),
-    branch("ipam.cluster.x-k8s.io", "v1beta2", "IPAddress", 3),
+    branch("cluster.x-k8s.io", "Cluster", 0),
+    branch("infrastructure.cluster.x-k8s.io", "ProxmoxCluster", 1),
+    branch("ipam.cluster.x-k8s.io", "InClusterIPPool", 2),
+    branch("controlplane.cluster.x-k8s.io", "TalosControlPlane", 1),
+    branch("cluster.x-k8s.io", "MachineDeployment", 1),
+    branch("cluster.x-k8s.io", "MachineSet", 2),
+    branch("cluster.x-k8s.io", "Machine", 2),
+    branch("infrastructure.cluster.x-k8s.io", "ProxmoxMachine", 3),
+    branch("bootstrap.cluster.x-k8s.io", "TalosConfig", 3),
+    branch("ipam.cluster.x-k8s.io", "IPAddressClaim", 3),
+    branch("ipam.cluster.x-k8s.io", "IPAddress", 3),
 ];
 
-const fn branch(
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    depth: usize,
-) -> Branch {
-    Branch {
-        group,
-        version,
-        kind,
-        depth,
-    }
+const fn branch(group: &'static str, kind: &'static str, depth: usize) -> Branch {
+    Branch { group, kind, depth }
 }
 
 impl Branch {
@@ -69,14 +45,30 @@ impl Branch {
         TREE.iter().find(|branch| branch.kind == kind)
     }
 
+    /// In the version that is stored: a server that converts nothing serves no other.
     pub(crate) fn resource(&self) -> ResourceType {
-        ResourceType::by_convention(self.group, self.version, self.kind)
+        static STORED: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+        let stored = STORED.get_or_init(stored_versions);
+        let version = stored.get(self.kind).map_or("v1", String::as_str);
+        ResourceType::by_convention(self.group, version, self.kind)
     }
 
     /// The path of its collection in a namespace.
     pub(crate) fn collection(&self, namespace: &str) -> String {
         self.resource().path(namespace)
     }
+}
+
+/// The stored version of each kind of ours.
+fn stored_versions() -> BTreeMap<String, String> {
+    let stored = |definition: &Value| {
+        let spec = &definition["spec"];
+        let versions = spec["versions"].as_array()?;
+        let stored = versions.iter().find(|version| version["storage"] == true)?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Some((text(&spec["names"]["kind"])?, text(&stored["name"])?))
+    };
+    definitions().iter().filter_map(stored).collect()
 }
 
 /// One state of one object, or its end.
