@@ -10,7 +10,7 @@ use capi_core::testing::{
 /// The seeds of CI; `CAPI_SIMULATION_SEEDS=A..B` says others.
 fn slice() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("CAPI_SIMULATION_SEEDS") else {
-        return 0..60;
+        return 0..200;
     };
     let (from, to) = text.split_once("..").expect("A..B");
     from.parse().expect("a number")..to.parse().expect("a number")

@@ -134,6 +134,17 @@ impl Story {
             let active = self.dice.chance(600);
             self.world.faults.set_active(active);
         }
+        // Who deletes a Cluster that no controller ever saw deletes nothing but the Cluster.
+        let mut left = CONVERGENCE;
+        while !self.is_seen() {
+            go_on!(self.pass(LOOK).await);
+            left = left.saturating_sub(LOOK);
+            if left.is_zero() {
+                self.world
+                    .violate(Rule::Converges, "nobody has seen the Cluster");
+                return Ok(None);
+            }
+        }
         self.world.act("Delete", "");
         self.delete(CLUSTER).await?;
         let pause = self.dice.within(PAUSE);
@@ -157,6 +168,18 @@ impl Story {
             self.world.clock.sleep(step).await;
             left -= step;
         }
+    }
+
+    /// Whether the Cluster bears its finalizer, and its infrastructure belongs to it.
+    fn is_seen(&self) -> bool {
+        let owned = |path: &str| {
+            let found = self.world.read(path).unwrap_or_default();
+            found["metadata"]["ownerReferences"].is_array()
+        };
+        let cluster = self.world.read(CLUSTER).unwrap_or_default();
+        cluster["metadata"]["finalizers"].is_array()
+            && owned(&format!("{INFRA}/proxmoxclusters/{NAME}"))
+            && owned(CONTROL_PLANE)
     }
 
     async fn create(&mut self) -> Result<(), Error> {

@@ -403,6 +403,13 @@ impl Story {
             return Some(format!("{} has {}", record.name, record.version));
         }
         let workers = self.get(WORKERS).await.unwrap_or_default();
+        let control_plane = self.get(CONTROL_PLANE).await.unwrap_or_default();
+        // What was counted before the last change says nothing: a watch may be silent.
+        for object in [&workers, &control_plane] {
+            if object["status"]["observedGeneration"] != object["metadata"]["generation"] {
+                return Some(format!("{} has not been seen", object["kind"]));
+            }
+        }
         for count in [
             "replicas",
             "readyReplicas",
@@ -416,7 +423,6 @@ impl Story {
                 ));
             }
         }
-        let control_plane = self.get(CONTROL_PLANE).await.unwrap_or_default();
         for count in ["replicas", "readyReplicas", "upToDateReplicas"] {
             if control_plane["status"][count] != self.control_planes {
                 return Some(format!(
