@@ -139,7 +139,7 @@ impl MachineDeploymentController {
     ) -> Result<(), Error> {
         self.note(key, Some(Box::new(set.clone())));
         let result = apply(runtime, set).await;
-        if !matches!(result, Err(Error::Transport { .. })) {
+        if !result.as_ref().is_err_and(Error::leaves_open) {
             self.note(key, None);
         }
         result.map(drop)

@@ -70,7 +70,7 @@ impl Counts {
                 &mut self.ready,
                 settled && row.ready.status == Reported::True,
             ),
-            (&mut self.available, settled && row.available),
+            (&mut self.available, row.is_available()),
             (
                 &mut self.up_to_date,
                 settled && row.up_to_date.status == Reported::True,
@@ -93,12 +93,36 @@ impl Counts {
     }
 }
 
+/// Machines of one set, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OfSet {
+    /// All of them, deleting ones included.
+    pub replicas: u32,
+    /// With `Available` True and not being updated in place.
+    pub available: u32,
+}
+
+impl OfSet {
+    /// Counts a machine, or takes it back.
+    pub(super) fn count(&mut self, row: &MachineRow, add: bool) {
+        let step = |count: u32, one: u32| match add {
+            true => count.saturating_add(one),
+            false => count.saturating_sub(one),
+        };
+        self.replicas = step(self.replicas, 1);
+        self.available = step(self.available, u32::from(row.is_available()));
+    }
+}
+
 /// Many machines, counted at a time: what a rollout is planned from.
 ///
 /// Sealed: only this crate counts.
 pub trait Census: sealed::Sealed {
     /// The counters.
     fn counts(&self) -> Counts;
+
+    /// The machines that the set of this name controls; `None` when none is known.
+    fn of_set(&self, set: &str) -> Option<OfSet>;
 
     /// When some machine will count differently although nothing happened.
     fn next_deadline(&self) -> Option<Timestamp>;

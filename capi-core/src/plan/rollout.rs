@@ -7,7 +7,10 @@
 //!
 //! Answers to `core/reconcilers/machinedeployment` of Cluster API.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,7 +27,7 @@ use super::{
     rollout_scale::{Bounds, Scaling, SetCount, bounds, proportional},
     row::seconds,
     set_status::{OwningCluster, TemplateKind, Templates},
-    tally::Census,
+    tally::{self, Census},
     up_to_date::template_differences,
 };
 use crate::{
@@ -34,6 +37,9 @@ use crate::{
     },
     contract::Metadata,
 };
+
+/// When to look again where the status of a set is not what its machines are.
+const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// What is decided from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -396,11 +402,17 @@ fn roll_out(
         desired.push((old.map_err(|error| error.to_string())?, Some(*set)));
     }
     let decided = if is_paused {
-        scale_paused(deployment, replicas, bounds, rolling, &division)
+        scale_paused(deployment, replicas, bounds, rolling, &division, census)
     } else {
         let current = desired.first_mut().map(|(current, _)| current);
         scale(facts, replicas, bounds, rolling, &division, census, current)
     };
+    if decided.unsure
+        && let Ok(again) = now.checked_add(CATCH_UP)
+    {
+        // Machines may become again what the status says, which then tells nobody.
+        plan.look_again(again);
+    }
     let mut notes = decided.notes;
     for (mut set, found) in desired {
         let from = found
@@ -478,11 +490,25 @@ struct Decided {
     notes: BTreeMap<String, Vec<String>>,
     movers: Vec<String>,
     current: Option<String>,
+    /// Something could not be decided, because statuses and machines differ.
+    unsure: bool,
 }
 
-fn count(set: &SetFacts, in_place: bool) -> SetCount {
+/// Counts a set: by its status, which may be behind its machines, and by its machines, of which
+/// we may know less than whoever wrote the status. What both say is certain.
+fn count(set: &SetFacts, in_place: bool, census: &dyn Census) -> SetCount {
     let metadata = &set.object.metadata;
     let status = &set.object.status;
+    let told = (
+        status.replicas.unwrap_or(0),
+        status.available_replicas.unwrap_or(0),
+    );
+    let seen = census.of_set(&metadata.name).map_or(told, |seen| {
+        (
+            tally::replicas(seen.replicas),
+            tally::replicas(seen.available),
+        )
+    });
     let number = |key: &str| {
         metadata
             .annotations
@@ -498,8 +524,9 @@ fn count(set: &SetFacts, in_place: bool) -> SetCount {
         } else {
             set.object.spec.replicas.unwrap_or(0)
         },
-        existing: status.replicas.unwrap_or(0),
-        available: status.available_replicas.unwrap_or(0),
+        existing: told.0.max(seen.0),
+        available: told.1.min(seen.1),
+        perhaps_available: told.1.max(seen.1),
         up_to_date: status.up_to_date_replicas.unwrap_or(0),
         in_place,
         desired_replicas: number(annotations::DESIRED_REPLICAS),
@@ -530,10 +557,10 @@ fn scale(
     let old: Vec<SetCount> = division
         .old
         .iter()
-        .map(|set| count(set, updatable(set)))
+        .map(|set| count(set, updatable(set), census))
         .collect();
     let mut new = match division.current {
-        Some(set) => count(set, false),
+        Some(set) => count(set, false, census),
         None => SetCount {
             name: desired.name.clone(),
             created: i64::MAX,
@@ -561,6 +588,8 @@ fn scale(
         notes: scaling.notes,
         movers: scaling.movers,
         current: Some(new.name.clone()),
+        unsure: old.iter().any(|set| set.spec > 0)
+            && old.iter().chain([&new]).any(SetCount::is_unsure),
     }
 }
 
@@ -598,9 +627,11 @@ fn scale_paused(
     bounds: Bounds,
     rolling: bool,
     division: &Division<'_>,
+    census: &dyn Census,
 ) -> Decided {
-    let new = division.current.map(|set| count(set, false));
-    let old: Vec<SetCount> = division.old.iter().map(|set| count(set, false)).collect();
+    let new = division.current.map(|set| count(set, false, census));
+    let old = division.old.iter().map(|set| count(set, false, census));
+    let old: Vec<SetCount> = old.collect();
     let old: Vec<&SetCount> = old.iter().collect();
     let existing = deployment.status.replicas.unwrap_or(0);
     Decided {

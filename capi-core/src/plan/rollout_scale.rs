@@ -17,9 +17,12 @@ pub(super) struct SetCount {
     pub(super) created: i64,
     /// `spec.replicas`.
     pub(super) spec: i32,
-    /// `status.replicas`.
+    /// Machines that exist, as far as anybody tells.
     pub(super) existing: i32,
+    /// Machines that are surely available.
     pub(super) available: i32,
+    /// Machines that may be available.
+    pub(super) perhaps_available: i32,
     pub(super) up_to_date: i32,
     /// Its machines could be updated in place to those of the new set.
     pub(super) in_place: bool,
@@ -29,6 +32,11 @@ pub(super) struct SetCount {
 }
 
 impl SetCount {
+    /// Whether machines of it may be available, and may not be.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.available != self.perhaps_available
+    }
+
     fn age(&self) -> (i64, &str) {
         (self.created, &self.name)
     }
@@ -221,7 +229,7 @@ impl<'a> Scaling<'a> {
                 continue;
             }
             let candidates = if only_unavailable {
-                (replicas - set.available).max(0)
+                (replicas - set.perhaps_available).max(0)
             } else {
                 replicas
             };
@@ -230,7 +238,7 @@ impl<'a> Scaling<'a> {
                 continue;
             }
             let before = available;
-            if set.available > 0 {
+            if set.perhaps_available > 0 {
                 let mut deleted = (set.existing - (replicas - count).max(0)).max(0);
                 if deleted > 0 {
                     if available - minimum < deleted {
@@ -239,7 +247,7 @@ impl<'a> Scaling<'a> {
                         count = (replicas - revised).max(0);
                         deleted = (set.existing - revised).max(0);
                     }
-                    available -= set.available.min(deleted);
+                    available -= set.perhaps_available.min(deleted);
                 }
             }
             if count > 0 {
@@ -343,7 +351,7 @@ impl<'a> Scaling<'a> {
         let available = self
             .old
             .iter()
-            .map(|set| set.available)
+            .map(|set| set.perhaps_available)
             .fold(0, i32::saturating_add);
         if existing == 0 || existing == available {
             return;
@@ -355,7 +363,7 @@ impl<'a> Scaling<'a> {
         let stuck = self
             .old
             .iter()
-            .find(|set| set.available != set.existing && set.spec != 0);
+            .find(|set| set.perhaps_available != set.existing && set.spec != 0);
         if let Some(set) = stuck.copied() {
             self.note(
                 &set.name,

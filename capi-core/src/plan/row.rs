@@ -431,6 +431,12 @@ impl MachineRow {
         self.has_node && !self.node_unhealthy && self.health_check != Reported::False
     }
 
+    /// Whether it counts as available: it is, and it is not being updated in place.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.available && !self.updating
+    }
+
     /// Whether its health check failed.
     #[must_use]
     pub fn is_unhealthy(&self) -> bool {

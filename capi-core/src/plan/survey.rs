@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::{
     aggregate::{GroupKey, Others, SHOWN, Shown, Totals, Weight, list_names, say, weight},
-    census::{self, Census, Counts, Deadlines},
+    census::{self, Census, Counts, Deadlines, OfSet},
     condition::Wanted,
     row::{Delays, MachineRow, Observed, Reported, Symbols, Text},
 };
@@ -180,6 +180,9 @@ impl<'a> Condition<'a> {
 pub struct Survey<'a> {
     symbols: &'a Symbols,
     counts: Counts,
+    sets: BTreeMap<Text, OfSet>,
+    /// The set of the last rows: most machines are of the set of the one before.
+    last: (Text, OfSet),
     ready: Condition<'a>,
     up_to_date: Condition<'a>,
     remediating: Condition<'a>,
@@ -202,6 +205,8 @@ impl<'a> Survey<'a> {
         let mut survey = Self {
             symbols,
             counts: Counts::default(),
+            sets: BTreeMap::new(),
+            last: (Text::EMPTY, OfSet::default()),
             ready: Condition::new(census::ABSENT_READY, symbols),
             up_to_date: Condition::new(census::ABSENT_UP_TO_DATE, symbols),
             remediating: Condition::new("", symbols),
@@ -215,6 +220,7 @@ impl<'a> Survey<'a> {
         for row in rows {
             survey.count(row, now);
         }
+        survey.change_set(Text::EMPTY);
         survey.moved.sort_unstable_by_key(|(_, name)| *name);
         survey
     }
@@ -222,6 +228,10 @@ impl<'a> Survey<'a> {
     fn count(&mut self, row: &MachineRow, now: i64) {
         let symbols = self.symbols;
         self.counts.count(row, true);
+        if row.set != self.last.0 {
+            self.change_set(row.set);
+        }
+        self.last.1.count(row, true);
         self.ready.add(row.ready, row, symbols);
         let deadlines = Deadlines::of(row);
         if !self.awaits(deadlines.up_to_date, now) {
@@ -246,6 +256,14 @@ impl<'a> Survey<'a> {
         }
     }
 
+    fn change_set(&mut self, set: Text) {
+        let (last, counted) = self.last;
+        if counted != OfSet::default() {
+            self.sets.insert(last, counted);
+        }
+        self.last = (set, self.sets.get(&set).copied().unwrap_or_default());
+    }
+
     /// Whether a deadline lies ahead, which is then to be looked at.
     fn awaits(&mut self, deadline: Option<i64>, now: i64) -> bool {
         let ahead = deadline.filter(|deadline| *deadline > now);
@@ -259,6 +277,10 @@ impl<'a> Survey<'a> {
 impl Census for Survey<'_> {
     fn counts(&self) -> Counts {
         self.counts
+    }
+
+    fn of_set(&self, set: &str) -> Option<OfSet> {
+        self.sets.get(&self.symbols.find(set)?).copied()
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {

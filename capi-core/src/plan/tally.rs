@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-pub use super::census::{Census, Counts};
+pub use super::census::{Census, Counts, OfSet};
 use super::{
     aggregate::{Aggregate, NameKey},
     census::{self, Deadlines},
@@ -61,6 +61,7 @@ pub struct Tally {
     absent_up_to_date: Text,
     rows: Vec<Option<(MachineRow, NameKey)>>,
     counts: Counts,
+    sets: BTreeMap<Text, OfSet>,
     versions: BTreeMap<Text, u32>,
     propagated: BTreeMap<u64, BTreeSet<NameKey>>,
     deletion: BTreeSet<DeletionKey>,
@@ -96,6 +97,7 @@ impl Tally {
             symbols,
             rows: Vec::new(),
             counts: Counts::default(),
+            sets: BTreeMap::new(),
             versions: BTreeMap::new(),
             propagated: BTreeMap::new(),
             deletion: BTreeSet::new(),
@@ -338,6 +340,14 @@ impl Tally {
     /// (the row that takes its place) is left alone.
     fn count(&mut self, row: &MachineRow, key: &NameKey, other: Option<&MachineRow>, add: bool) {
         self.counts.count(row, add);
+        let of_set = |row: &MachineRow| (row.set, row.is_available());
+        if other.is_none_or(|other| of_set(other) != of_set(row)) {
+            let counted = self.sets.entry(row.set).or_default();
+            counted.count(row, add);
+            if counted.replicas == 0 {
+                self.sets.remove(&row.set);
+            }
+        }
         if other.is_none_or(|other| other.version != row.version) {
             step(&mut self.versions, row.version, add);
         }
@@ -492,6 +502,12 @@ impl Tally {
         *self = fresh;
     }
 
+    fn by_set(&self) -> BTreeMap<&str, OfSet> {
+        let sets = self.sets.iter();
+        sets.map(|(set, counted)| (self.symbols.text(*set), *counted))
+            .collect()
+    }
+
     /// Everything that is counted, in words and in an order that does not depend on history.
     /// Two tallies with the same description plan the same. Costs the number of machines.
     #[must_use]
@@ -500,6 +516,7 @@ impl Tally {
         let join = |keys: &BTreeSet<NameKey>| keys.iter().map(name).collect::<Vec<_>>().join(",");
         let mut lines = vec![
             format!("{:?}", self.counts),
+            format!("{:?}", self.by_set()),
             format!("{:?}", self.versions()),
             format!(
                 "deletion {:?}",
@@ -540,6 +557,10 @@ impl Tally {
 impl Census for Tally {
     fn counts(&self) -> Counts {
         self.counts
+    }
+
+    fn of_set(&self, set: &str) -> Option<OfSet> {
+        self.sets.get(&self.symbols.find(set)?).copied()
     }
 
     fn next_deadline(&self) -> Option<Timestamp> {

@@ -97,6 +97,12 @@ impl Error {
         matches!(self, Self::Api { status, .. } if status.code == 409 && status.reason == "AlreadyExists")
     }
 
+    /// Whether what was tried may have been done all the same: nobody said that it was not.
+    #[must_use]
+    pub fn leaves_open(&self) -> bool {
+        matches!(self, Self::Transport { .. }) || self.code().is_some_and(|code| code >= 500)
+    }
+
     /// The watch asked for a version that the server no longer has.
     #[must_use]
     pub fn is_gone(&self) -> bool {

@@ -138,3 +138,17 @@ async fn nor_do_managers_that_hear_of_each_other_five_seconds_late() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn nor_does_a_manager_that_is_not_told_whether_it_made_one() {
+    let plane = Plane::new(Settings::default());
+    story(&plane, |plane, log| {
+        let wire = Wire::new(&plane.server, &plane.clock, "manager", log);
+        vec![plane.run_through(
+            wire.late_watches(LATE).lose_makings().client(),
+            plane.datacenter.connector(),
+            all_controllers(&plane.datacenter),
+        )]
+    })
+    .await;
+}

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -74,6 +74,8 @@ pub(crate) struct Wire {
     latency: Duration,
     watch: Duration,
     cut: Arc<AtomicBool>,
+    /// How many machines and sets were to be made, where the wire loses some of that.
+    makings: Option<Arc<AtomicUsize>>,
 }
 
 impl Wire {
@@ -86,7 +88,15 @@ impl Wire {
             latency: Duration::ZERO,
             watch: Duration::ZERO,
             cut: Arc::default(),
+            makings: None,
         }
+    }
+
+    /// Of every four requests that make a machine or a set one never arrives, and the answer to
+    /// another one is lost.
+    pub(crate) fn lose_makings(mut self) -> Self {
+        self.makings = Some(Arc::default());
+        self
     }
 
     /// Each request that is no watch takes so long.
@@ -123,6 +133,11 @@ impl Wire {
         }
         let write = request.method() != Method::GET;
         let path = request.uri().path().to_owned();
+        let making = self.makings.as_ref().filter(|_| makes(&request));
+        let making = making.map(|makings| makings.fetch_add(1, Ordering::Relaxed) % 4);
+        if making == Some(0) {
+            return Err("the connection broke before the request arrived".into());
+        }
         let Ok(response) = self.inner.call(request).await;
         if write {
             let write = Write {
@@ -134,6 +149,9 @@ impl Wire {
             let mut log = self.log.0.lock().unwrap_or_else(PoisonError::into_inner);
             log.push(write);
         }
+        if making == Some(2) {
+            return Err("the connection broke before the answer arrived".into());
+        }
         let (clock, late) = (self.clock, self.watch);
         Ok(response.map(|body| {
             let body = body.map_err(Into::into).boxed_unsync();
@@ -143,6 +161,21 @@ impl Wire {
                 body
             }
         }))
+    }
+}
+
+/// Whether a request makes a machine or a set, or applies one.
+fn makes(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    let kinds = ["machines", "machinesets"];
+    match request.method().as_str() {
+        "POST" => kinds.iter().any(|kind| path.ends_with(&format!("/{kind}"))),
+        "PATCH" => {
+            let apply = request.headers().get(http::header::CONTENT_TYPE);
+            apply.is_some_and(|kind| kind == "application/apply-patch+yaml")
+                && kinds.iter().any(|kind| path.contains(&format!("/{kind}/")))
+        }
+        _ => false,
     }
 }
 

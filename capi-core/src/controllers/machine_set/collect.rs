@@ -29,6 +29,8 @@ pub(super) struct Collected {
     pub(super) templates: FoundTemplates,
     /// Machines that lack objects that they are made of.
     pub(super) incomplete: Vec<Arc<Object>>,
+    /// Names that machines were to have which do not exist: the first to be made have them.
+    pub(super) names: Vec<ObjectKey>,
 }
 
 impl MachineSetController {
@@ -71,6 +73,7 @@ impl MachineSetController {
             facts,
             templates,
             incomplete,
+            names: Vec::new(),
         })
     }
 

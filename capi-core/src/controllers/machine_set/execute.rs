@@ -20,6 +20,7 @@ use crate::{
     plan::{
         condition::{Conditions, Wanted},
         machine_set::{MachineSetAction, MachineSetPlan, controller_reference, propagated_fields},
+        naming::label_value,
         ownership,
         row::Name,
         set_status::TemplateKind,
@@ -64,7 +65,6 @@ impl MachineSetController {
             }
         };
         if !set.metadata.is_deleting() {
-            note(self.answer(&work, collected).await);
             note(work.complete(collected).await);
         }
         for action in &plan.actions {
@@ -143,62 +143,72 @@ impl MachineSetController {
         }
     }
 
-    /// Makes machines, many at once. One whose creation is not answered is noted, and asked about
-    /// before anything else is made.
+    /// Asks the API server, past the cache, what became of machines whose creation was not
+    /// answered: what comes next is decided from what is there. Returns the names of those that
+    /// are not; a creation that still comes late makes none that is not known.
+    pub(super) async fn ask(
+        &self,
+        runtime: &Runtime,
+        set: &SetObject,
+    ) -> Result<Vec<ObjectKey>, Error> {
+        let metadata = &set.metadata;
+        let noted = self
+            .unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&metadata.uid)
+            .cloned();
+        let Some(noted) = noted else {
+            return Ok(Vec::new());
+        };
+        let selector = format!("{}={}", labels::SET_NAME, label_value(&metadata.name));
+        let writer = runtime.writer();
+        writer
+            .list(&machines(), &metadata.namespace, &selector)
+            .await?;
+        self.note(&metadata.uid, Vec::clear);
+        let store = runtime.cache().store(&machines());
+        let made = |key: &ObjectKey| store.get(key).is_some();
+        Ok(noted.into_iter().filter(|key| !made(key)).collect())
+    }
+
+    /// Makes machines, many at once. One whose creation is not answered is noted, and
+    /// [asked](Self::ask) about before anything else is planned.
     async fn create(
         &self,
         work: &Work<'_>,
         collected: &Collected,
         count: u32,
     ) -> Result<(), Error> {
-        let new: Vec<Arc<NewMachine>> = (0..count)
-            .map(|_| NewMachine::of(work.set, work.runtime.next_seed()).map(Arc::new))
+        let mut names = collected.names.iter();
+        let new: Vec<NewMachine> = (0..count)
+            .map(|_| match names.next() {
+                Some(key) => Ok(NewMachine::named(work.set, key.name.to_string())),
+                None => NewMachine::of(work.set, work.runtime.next_seed()),
+            })
             .collect::<Result<_, _>>()
             .map_err(|error| Error::Missing(error.to_string()))?;
-        self.make(work, collected, new).await
-    }
-
-    /// Makes again what was not answered.
-    async fn answer(&self, work: &Work<'_>, collected: &Collected) -> Result<(), Error> {
         let uid = &work.set.metadata.uid;
-        let again = self
-            .unanswered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid)
-            .unwrap_or_default();
-        if again.is_empty() {
-            return Ok(());
-        }
-        self.make(work, collected, again).await
+        // Noted before the first write, so that a dropped future forgets nothing.
+        self.note(uid, |noted| {
+            noted.extend(new.iter().map(|new| new.key.clone()));
+        });
+        let made = new
+            .into_iter()
+            .map(|new| self.make(work, collected, new).boxed());
+        all(made.collect()).await
     }
 
     async fn make(
         &self,
         work: &Work<'_>,
         collected: &Collected,
-        new: Vec<Arc<NewMachine>>,
-    ) -> Result<(), Error> {
-        let uid = &work.set.metadata.uid;
-        // Noted before the first write, so that a dropped future forgets nothing.
-        self.note(uid, |noted| noted.extend(new.iter().cloned()));
-        let made = new
-            .into_iter()
-            .map(|new| self.make_one(work, collected, new).boxed());
-        all(made.collect()).await
-    }
-
-    async fn make_one(
-        &self,
-        work: &Work<'_>,
-        collected: &Collected,
-        new: Arc<NewMachine>,
+        new: NewMachine,
     ) -> Result<(), Error> {
         let result = new.make(work.runtime).await;
-        let answered = !matches!(result, Err(Error::Transport { .. }));
-        if answered {
+        if !result.as_ref().is_err_and(Error::leaves_open) {
             let uid = &work.set.metadata.uid;
-            self.note(uid, |noted| noted.retain(|other| other.key != new.key));
+            self.note(uid, |noted| noted.retain(|other| *other != new.key));
         }
         let machine = result?;
         let kinds = [TemplateKind::Bootstrap, TemplateKind::Infrastructure];
@@ -206,7 +216,7 @@ impl MachineSetController {
         futures::join!(completed, work.created(&machine)).0
     }
 
-    fn note(&self, uid: &str, change: impl FnOnce(&mut Vec<Arc<NewMachine>>)) {
+    fn note(&self, uid: &str, change: impl FnOnce(&mut Vec<ObjectKey>)) {
         let mut unanswered = self
             .unanswered
             .lock()

@@ -28,12 +28,17 @@ pub(super) struct NewMachine {
 }
 
 impl NewMachine {
-    /// A machine of a set, with a name of its own.
+    /// A machine of a set, with a new name.
     pub(super) fn of(set: &SetObject, seed: u64) -> Result<Self, NamingError> {
         let template = set.spec.machine_naming.template.as_deref();
         let mut seed = Seed::new(seed);
         let (cluster, name) = (&set.spec.cluster_name, &set.metadata.name);
         let name = machine_name(template, cluster, name, &mut seed)?;
+        Ok(Self::named(set, name))
+    }
+
+    /// A machine of a set, with this name.
+    pub(super) fn named(set: &SetObject, name: String) -> Self {
         let new = new_machine(set, name.clone());
         let mut spec: MachineSpec = new.spec;
         let from = &set.spec.template.spec;
@@ -44,7 +49,7 @@ impl NewMachine {
             .as_ref()
             .map(|found| reference_to_clone(found, &name));
         let kind = machines();
-        Ok(Self {
+        Self {
             key: ObjectKey::new(set.metadata.namespace.as_str(), name),
             body: json!({
                 "apiVersion": kind.api_version(),
@@ -52,7 +57,7 @@ impl NewMachine {
                 "metadata": new.metadata,
                 "spec": spec,
             }),
-        })
+        }
     }
 
     /// Makes the Machine. Doing it again is harmless.

@@ -48,7 +48,7 @@ pub struct MachineSetController {
     /// Uids by key, to forget sets that are gone.
     known: Mutex<BTreeMap<ObjectKey, String>>,
     /// Machines whose creation was not answered, by set.
-    unanswered: Mutex<BTreeMap<String, Vec<Arc<make::NewMachine>>>>,
+    unanswered: Mutex<BTreeMap<String, Vec<ObjectKey>>>,
 }
 
 impl Default for MachineSetController {
@@ -180,8 +180,10 @@ impl Controller for MachineSetController {
         self.remember(key, object.uid());
         runtime.cache().synced(&machines()).await?;
         let set = object.decode::<SetObject>()?;
+        let names = self.ask(runtime, &set).await?;
         let now = runtime.clock().now();
-        let collected = self.collect(runtime, &set, now).await?;
+        let mut collected = self.collect(runtime, &set, now).await?;
+        collected.names = names;
         let Planned { plan, names } = self.plan(runtime, &collected.facts, now);
 
         let lets_go = plan.metadata.lets_go(&set.metadata);

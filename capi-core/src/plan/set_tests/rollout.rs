@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use proptest::prelude::*;
 
 use super::world::{World, at, condition, deployment, reference, set_condition};
@@ -449,6 +450,28 @@ fn unavailable_old_machines_go_first_and_only_as_far_as_availability_allows() {
     world.run_deployment();
     // 5 available, at least 4: one may go, and the worst case is that an available one does.
     assert_eq!(specs(&world), [5, 0]);
+}
+
+#[test]
+fn a_set_whose_status_is_behind_its_machines_loses_none_that_may_be_available() {
+    let mut world = world(3, 1, 0);
+    change_version(&mut world, "v1.36.0");
+    world.run_deployment();
+    world.settle_sets();
+    assert_eq!(specs(&world), [3, 1]);
+    let old = world.by_age()[0].metadata.name.clone();
+    // Its controller died before it could say what became of the machines.
+    world.sets.get_mut(&old).unwrap().status.available_replicas = Some(0);
+    change_version(&mut world, "v1.37.0");
+    let again = world.plan_deployment().again;
+    assert_eq!(
+        again,
+        world.now.checked_add(SignedDuration::from_secs(2)).ok()
+    );
+    world.run_deployment();
+    // The machine that surely is not available goes, although its set is the younger one.
+    assert_eq!(specs(&world), [3, 0, 0]);
+    assert_eq!(world.available(), 3);
 }
 
 #[test]

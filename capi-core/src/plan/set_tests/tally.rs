@@ -289,6 +289,7 @@ fn told(census: &dyn Census) -> String {
             census.rolling_out(),
             census.stale(),
             ["", "md-a", "md-b"].map(|set| census.moved_to(set)),
+            ["", "md-a", "md-b", "md-c"].map(|set| census.of_set(set)),
         )
     )
 }

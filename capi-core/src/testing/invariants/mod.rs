@@ -5,7 +5,11 @@
 
 mod mirror;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use mirror::{Mirror, Seen, Step};
@@ -51,7 +55,7 @@ pub enum Rule {
     QuorumKept,
     /// A control plane went below the machines that it is to have.
     OneControlPlaneMachineAtATime,
-    /// More machines than a rollout may have.
+    /// More machines than a rollout, or a control plane, may have.
     SurgeBound,
     /// Fewer available machines than a rollout must leave.
     AvailabilityBound,
@@ -104,6 +108,8 @@ pub(crate) struct Invariants {
     control_planes: BTreeMap<String, Wanted>,
     /// Something happened to workers that no rollout can foresee.
     disturbed: bool,
+    /// Clusters whose first control plane machine runs.
+    begun: BTreeSet<String>,
     last_loss: Option<Timestamp>,
     /// When a machine that nobody deleted was last no longer available.
     last_failure: Option<Timestamp>,
@@ -124,6 +130,7 @@ impl Invariants {
             workers: BTreeMap::new(),
             control_planes: BTreeMap::new(),
             disturbed: false,
+            begun: BTreeSet::new(),
             last_loss: None,
             last_failure: None,
             late_until: None,
@@ -205,7 +212,9 @@ impl Invariants {
             DatacenterEvent::Left { cluster, member } => {
                 self.quorum(datacenter, cluster, member, now);
             }
-            DatacenterEvent::Begun { .. } => {}
+            DatacenterEvent::Begun { cluster, .. } => {
+                self.begun.insert(cluster.clone());
+            }
         }
     }
 
@@ -389,6 +398,8 @@ impl Invariants {
         let condemned = new.is_deleting() && !old.is_some_and(Seen::is_deleting);
         if made && let Some(deployment) = new.label(labels::DEPLOYMENT_NAME) {
             self.surge(deployment, new, now);
+        } else if made && new.label(labels::CONTROL_PLANE).is_some() {
+            self.control_plane_surge(new, now);
         }
         let by_user = who == "user" || self.deleted_by_user.contains_key(&new.metadata.name);
         if !condemned || by_user {
@@ -456,6 +467,42 @@ impl Invariants {
                 machine.metadata.name
             );
             self.violate(Rule::OneControlPlaneMachineAtATime, what);
+        }
+    }
+
+    /// Before its control plane is begun a cluster has one machine of it, later one more than it is
+    /// to have at most.
+    fn control_plane_surge(&mut self, machine: &Seen, now: Timestamp) {
+        let Some(owner) = machine.controller() else {
+            return;
+        };
+        if self.is_late(now) {
+            return;
+        }
+        let mates = self.mirror.machines.values().filter(|other| {
+            other.label(labels::CONTROL_PLANE).is_some()
+                && other.controller() == Some(owner)
+                && !other.is_deleting()
+        });
+        let live = i64::try_from(mates.count()).unwrap_or(i64::MAX);
+        let wanted = self.control_planes.get(owner);
+        let cluster = machine.label(labels::CLUSTER_NAME).unwrap_or_default();
+        let cluster = format!("default/{cluster}");
+        let most = match self.begun.contains(&cluster) {
+            true => {
+                wanted
+                    .and_then(|wanted| wanted.recent(now).max())
+                    .unwrap_or(1)
+                    + 1
+            }
+            false => 1,
+        };
+        if live > most {
+            let what = format!(
+                "with {} there are {live} machines of {owner}, of at most {most}",
+                machine.metadata.name
+            );
+            self.violate(Rule::SurgeBound, what);
         }
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Collected<P: ControlPlane> {
     pub(super) status: Option<StatusFields>,
     /// When the provider wants to be asked again.
     pub(super) retry: Option<Duration>,
+    /// The name that a machine was to have which does not exist: the next one has it.
+    pub(super) name: Option<String>,
 }
 
 impl<P: ControlPlane> ControlPlaneHost<P> {
@@ -96,6 +98,7 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
             kubeconfig: None,
             status: None,
             retry: None,
+            name: None,
             desired,
         };
         for object in runtime

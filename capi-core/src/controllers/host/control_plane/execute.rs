@@ -228,7 +228,8 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
     }
 
     /// The Machine first, then its two objects with the Machine as their controller. What a crash
-    /// leaves out is made by [`complete`](Self::complete).
+    /// leaves out is made by [`complete`](Self::complete); a creation that is not answered is
+    /// [asked](Self::ask) about before anything else is planned.
     async fn create_machine(
         &self,
         subject: &Subject<P::ControlPlane>,
@@ -238,9 +239,11 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
         remediation_for: Option<&RemediationRecord>,
     ) -> Result<(), Error> {
         let facts = &collected.facts;
-        let mut seed = Seed::new(subject.runtime.next_seed());
-        let suffix = seed.suffix();
-        let name = naming::with_suffix(&format!("{}-", facts.metadata.name), &suffix);
+        let name = collected.name.clone().unwrap_or_else(|| {
+            let mut seed = Seed::new(subject.runtime.next_seed());
+            let suffix = seed.suffix();
+            naming::with_suffix(&format!("{}-", facts.metadata.name), &suffix)
+        });
         let bootstrap = self.provider.bootstrap_object(&subject.typed, first)?;
         let mut noted = machine_annotations(facts);
         noted.extend(collected.desired.machine_annotations.clone());
@@ -282,9 +285,17 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
             "spec": spec,
         });
         let writer = subject.runtime.writer();
-        let object = writer
+        // Noted before, so that a dropped future forgets nothing.
+        self.unanswered()
+            .insert(subject.key().clone(), name.clone());
+        let created = writer
             .create(&kind, &facts.metadata.namespace, &machine)
-            .await?;
+            .await;
+        let open = |error: &Error| error.leaves_open() || error.is_already_exists();
+        if !created.as_ref().is_err_and(open) {
+            self.unanswered().remove(subject.key());
+        }
+        let object = created?;
         let message = format!("Created Machine {name}");
         let told = writer.event(
             &self.resource,

@@ -5,14 +5,15 @@ mod execute;
 mod nodes;
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use serde_json::json;
 
+use self::collect::Collected;
 use super::subject::{CORE, Subject, conventional_finalizer};
 use crate::{
     api::{Cluster, ConditionStatus, Machine, StatusVersion, labels},
@@ -35,6 +36,8 @@ pub struct ControlPlaneHost<P: ControlPlane> {
     finalizer: String,
     /// Machines, by uid, that the distribution said have left etcd. Asked again after a restart.
     left: Mutex<BTreeSet<String>>,
+    /// Names of machines whose creation was not answered, by control plane.
+    unanswered: Mutex<BTreeMap<ObjectKey, String>>,
 }
 
 impl<P: ControlPlane> ControlPlaneHost<P> {
@@ -50,7 +53,40 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
             resource,
             finalizer,
             left: Mutex::default(),
+            unanswered: Mutex::default(),
         }
+    }
+
+    fn unanswered(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, String>> {
+        self.unanswered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the API server, past the cache, what became of a machine whose creation was not
+    /// answered: what comes next is decided from what is there. Returns its name when it is not;
+    /// a creation that still comes late makes none that is not known.
+    async fn ask(
+        &self,
+        runtime: &Runtime,
+        key: &ObjectKey,
+        cluster: &Cluster,
+    ) -> Result<Option<String>, Error> {
+        let Some(noted) = self.unanswered().get(key).cloned() else {
+            return Ok(None);
+        };
+        let cluster = cluster.metadata.name.as_deref().unwrap_or_default();
+        let selector = format!(
+            "{}={cluster},{}",
+            labels::CLUSTER_NAME,
+            labels::CONTROL_PLANE
+        );
+        let machines = Machine::KIND.into();
+        let writer = runtime.writer();
+        writer.list(&machines, &key.namespace, &selector).await?;
+        self.unanswered().remove(key);
+        let made = runtime.cache().store(&machines).get(&key.sibling(&noted));
+        Ok(made.is_none().then_some(noted))
     }
 
     fn has_left(&self, uid: &str) -> bool {
@@ -267,6 +303,7 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
         for _ in 0..ROUNDS {
             let loaded = Subject::<P::ControlPlane>::load(runtime, &self.resource, key)?;
             let Some(mut subject) = loaded else {
+                self.unanswered().remove(key);
                 return Ok(Outcome::done());
             };
             let Some(cluster) = subject.owning_cluster()? else {
@@ -276,8 +313,9 @@ impl<P: ControlPlane> Controller for ControlPlaneHost<P> {
                 Ok(desired) => desired,
                 Err(error) => return subject.unready(Err(error)).await,
             };
+            let name = self.ask(runtime, key, &cluster).await?;
             let collected = match self.collect(&subject, cluster, desired).await {
-                Ok(collected) => collected,
+                Ok(collected) => Collected { name, ..collected },
                 Err(Error::Provider(error)) => return subject.unready(Err(error)).await,
                 Err(error) => return Err(error),
             };
