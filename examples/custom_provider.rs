@@ -185,6 +185,7 @@ impl Outside for Map {
 
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> Result<(), Box<dyn Error>> {
+    capi_examples::output::end_quietly_unread();
     let crds = vec![
         serde_json::to_value(MapCluster::crd())?,
         serde_json::to_value(MapMachine::crd())?,

@@ -5,7 +5,7 @@
 //! cargo run --example manager -- --print-cluster demo --control-planes 1 --workers 3 | kubectl apply -f -
 //! ```
 
-use std::{error::Error, io::Write as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
 use capi_core::{
     clock::Clock,
@@ -83,6 +83,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    capi_examples::output::end_quietly_unread();
     let arguments = Arguments::parse();
     if let Some(name) = &arguments.print_cluster {
         let shape = ClusterShape::new(name, arguments.control_planes, arguments.workers);
@@ -278,11 +279,6 @@ fn deployment(arguments: &Arguments, controllers: &[Arc<dyn Controller>]) -> Val
 fn print(objects: &[Value]) -> Result<(), Box<dyn Error>> {
     let kind = ResourceType::new("", "v1", "List", "lists", false);
     let list = json!({ "apiVersion": kind.api_version(), "kind": kind.kind(), "items": objects });
-    // Not `println!`, which panics when nobody reads any more.
-    writeln!(
-        std::io::stdout(),
-        "{}",
-        serde_json::to_string_pretty(&list)?
-    )?;
+    println!("{}", serde_json::to_string_pretty(&list)?);
     Ok(())
 }

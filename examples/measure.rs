@@ -72,6 +72,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
+    capi_examples::output::end_quietly_unread();
     let arguments = Arguments::parse();
     if arguments.server != Servers::Real {
         let lab = Lab::new(Plane::embedded(Clock::system())?);

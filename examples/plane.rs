@@ -9,15 +9,17 @@
 //! ```
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{BufWriter, Write},
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Write},
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::ExitCode,
     sync::Mutex,
 };
 
 use capi_core::embedded::{ApiServer, Audit, Record, User, https::Https, install_with};
+use capi_examples::{failure, output};
 use clap::Parser;
 use secrecy::ExposeSecret;
 
@@ -26,7 +28,7 @@ type Error = Box<dyn std::error::Error>;
 /// An embedded management plane on a loopback address.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Directory for `kubeconfig` and `audit.jsonl`; made when it is absent.
+    /// Directory for `kubeconfig` and `audit.jsonl`, both written anew; made when it is absent.
     #[arg(long)]
     dir: PathBuf,
     /// Address to listen on; port 0 takes a free one.
@@ -70,7 +72,7 @@ impl Audit for AuditLog {
     fn record(&self, record: &Record<'_>) {
         let Ok(mut file) = self.0.lock() else { return };
         let written = serde_json::to_writer(&mut *file, record)
-            .map_err(std::io::Error::from)
+            .map_err(io::Error::from)
             .and_then(|()| file.write_all(b"\n"))
             .and_then(|()| file.flush());
         if let Err(error) = written {
@@ -79,10 +81,28 @@ impl Audit for AuditLog {
     }
 }
 
-async fn start(options: &Options) -> Result<Https, Error> {
-    std::fs::create_dir_all(&options.dir)?;
-    let audit = File::create(options.dir.join("audit.jsonl"))?;
-    let mut builder = ApiServer::builder().audit(AuditLog(Mutex::new(BufWriter::new(audit))));
+/// A file that only its owner reads, whatever was there before.
+fn private_file(path: &Path, content: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(content.as_bytes())
+}
+
+/// Says which file it is that went wrong.
+fn at<T, E: std::error::Error + 'static>(path: &Path, result: Result<T, E>) -> Result<T, Error> {
+    result.map_err(|error| format!("{}: {}", path.display(), failure::chain(&error)).into())
+}
+
+/// A server with what the options ask for.
+fn assemble(options: &Options) -> Result<ApiServer, Error> {
+    let mut builder = ApiServer::builder();
     if !options.no_default_crds {
         builder = builder.manifest(MACHINE_POOLS);
         let definitions = capi_core::api::crds()
@@ -107,39 +127,59 @@ async fn start(options: &Options) -> Result<Https, Error> {
             &admissions.concat(),
         );
     }
+    let mut files = Vec::new();
     for path in &options.crds {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+        let text = at(path, fs::read_to_string(path))?;
         builder = builder.manifest(&text);
+        files.push((path, text));
     }
-    let mut https = builder.build()?.https().listen(options.listen);
+    let path = options.dir.join("audit.jsonl");
+    at(&options.dir, fs::create_dir_all(&options.dir))?;
+    let audit = at(&path, File::create(&path))?;
+    let builder = builder.audit(AuditLog(Mutex::new(BufWriter::new(audit))));
+    builder.build().map_err(|error| {
+        // Each file by itself, to say which one it is.
+        let alone = files.into_iter().find_map(|(path, text)| {
+            let built = ApiServer::builder().manifest(&text).build();
+            at(path, built).err()
+        });
+        alone.unwrap_or_else(|| error.into())
+    })
+}
+
+async fn start(options: &Options) -> Result<Https, Error> {
+    let mut https = assemble(options)?.https().listen(options.listen);
     if options.allow_any_address {
         https = https.allow_any_address();
     }
     let https = https.start().await?;
     let kubeconfig = https.kubeconfig(&User::admin())?;
     let path = options.dir.join("kubeconfig");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)?;
-    file.write_all(kubeconfig.expose_secret().as_bytes())?;
+    at(&path, private_file(&path, kubeconfig.expose_secret()))?;
     println!("serving at {}", https.url());
     println!("KUBECONFIG={}", path.display());
     Ok(https)
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .init();
-    let options = Options::parse();
-    let https = start(&options).await?;
+async fn run(options: &Options) -> Result<(), Error> {
+    let https = start(options).await?;
     tokio::signal::ctrl_c().await?;
     drop(https);
     Ok(())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    output::end_quietly_unread();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(io::stderr)
+        .init();
+    match run(&Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("plane: {}", failure::chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -109,6 +109,7 @@ impl From<talos_proxmox::Report> for Told {
 }
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    capi_examples::output::end_quietly_unread();
     let arguments = Arguments::parse();
     let mut summary = Summary::of(&arguments);
     let seeds = arguments.seeds.clone();

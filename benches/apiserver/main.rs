@@ -1,14 +1,17 @@
 //! What a request costs on the embedded API server: create, get, update of the status, apply, a list
-//! of 10,000, and a watched write; at the service itself, through `kube::Client` in process, over
-//! HTTPS, and, where `KUBEBUILDER_ASSETS` names a directory with kube-apiserver and etcd, on the real
-//! one in the same run, with ratios. Then what a stored Machine takes of memory.
+//! of 10,000, and a watched write; at the service itself, as our controllers write (`runtime`, and
+//! `cached` with the kind in their cache and its watch), through `kube::Client` and its dynamic
+//! objects in process (`client`), the same over HTTPS, and, where `KUBEBUILDER_ASSETS` names a
+//! directory with kube-apiserver and etcd, on the real one in the same run, with ratios. Then what a
+//! stored Machine takes of memory.
 //!
 //! ```sh
 //! cargo bench -p capi-benches --bench apiserver             # everything, some minutes
 //! cargo bench -p capi-benches --bench apiserver -- --quick  # the same with fewer calls
-//! cargo bench -p capi-benches --bench apiserver -- --only service,client,stub,https,real,memory
+//! cargo bench -p capi-benches --bench apiserver -- --only service,runtime,client
 //! ```
 //!
+//! The doors are `service`, `runtime`, `cached`, `client`, `stub`, `https`, `real`; and `memory`.
 //! `--calls N` says how many of each. CPU is that of this thread, which client and embedded server
 //! share, and for the real one that of kube-apiserver and etcd besides. `stub` is the client with a
 //! service behind it that answers fixed bytes: what is left when the server costs nothing. A Machine
@@ -19,6 +22,7 @@ mod machine;
 mod measure;
 mod real;
 mod requests;
+mod runtime;
 mod stub;
 
 use std::error::Error;
@@ -98,6 +102,13 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             "service",
             requests::service(&server()?, calls, machines).await?,
         ));
+    }
+    for (door, cached) in [("runtime", false), ("cached", true)] {
+        if options.measures(door) {
+            let embedded = server()?;
+            let client = Client::new(embedded.service(), "default");
+            rows.push((door, runtime::run(&client, calls, cached).await?));
+        }
     }
     if options.measures("client") {
         let embedded = server()?;

@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// A list of all machines: 10,000 unless another number is asked for.
 const LIST: &str = "list 10k";
 
-fn applied(index: usize, version: &str) -> Value {
+pub(crate) fn applied(index: usize, version: &str) -> Value {
     let mut object = machine(index);
     object["spec"]["version"] = version.into();
     object

@@ -99,7 +99,8 @@ impl ApiServer {
     }
 
     /// The door: a tower service for `kube::Client::new(server.service(), "default")`. Requests are
-    /// made by the administrator unless [`ApiService::with_user`] says otherwise.
+    /// made by the administrator unless [`ApiService::with_user`] says otherwise. kube's client spawns
+    /// a task when it is made, so make it inside of a tokio runtime.
     #[must_use]
     pub fn service(&self) -> ApiService {
         ApiService {
@@ -145,7 +146,7 @@ impl ApiServer {
 }
 
 impl Builder {
-    /// The source of timestamps.
+    /// The source of timestamps; the system's clock unless said otherwise.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -158,7 +159,7 @@ impl Builder {
         self
     }
 
-    /// How many changes of each resource a watch can go back at least.
+    /// How many changes of each resource a watch can go back at least; 2048 unless said otherwise.
     pub fn history(mut self, changes: usize) -> Self {
         self.history = changes;
         self
@@ -180,11 +181,16 @@ impl Builder {
         self
     }
 
-    /// Objects to begin with, as text: YAML or JSON, any number of documents.
+    /// Objects to begin with, as text: YAML or JSON, any number of documents. Definitions come before
+    /// objects of their kinds. What is wrong with the text is said by [`build`](Self::build).
     pub fn manifest(mut self, text: &str) -> Self {
         let mut document = String::new();
         for line in text.lines().chain(["---"]) {
-            if line.trim_end() != "---" {
+            let separates = line
+                .strip_prefix("---")
+                .map(str::trim_start)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('#'));
+            if !separates {
                 document.push_str(line);
                 document.push('\n');
                 continue;
@@ -200,7 +206,10 @@ impl Builder {
         self
     }
 
-    /// Converts objects of a resource (`machines.cluster.x-k8s.io`) between its versions.
+    /// Converts objects of a resource (`machines.cluster.x-k8s.io`, `plural.group`) between its
+    /// versions, from any served one to any other. A function will do. Without one only `apiVersion`
+    /// changes; whatever the definition says of webhooks is not called. A resource that is not there
+    /// is no mistake: its definition may be created later.
     pub fn conversion(mut self, resource: impl Into<String>, convert: impl Convert) -> Self {
         self.hooks
             .conversion
@@ -208,8 +217,10 @@ impl Builder {
         self
     }
 
-    /// Adds admission to a resource (`machines.cluster.x-k8s.io`); hooks are asked in the order in
-    /// which they were added.
+    /// Adds admission to a resource (`machines.cluster.x-k8s.io`, `plural.group`, or `pods` in the core
+    /// group); hooks are asked in the order in which they were added. They see the object in the
+    /// version of the request. A resource that is not there is no mistake, as with
+    /// [`conversion`](Self::conversion).
     pub fn admission(mut self, resource: impl Into<String>, admission: impl Admission) -> Self {
         self.hooks
             .admission

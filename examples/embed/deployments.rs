@@ -10,10 +10,11 @@
 use std::error::Error;
 
 use capi_core::{controllers::MachineDeploymentController, runtime::Manager};
-use capi_examples::deployment;
+use capi_examples::{deployment, output};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
+    output::end_quietly_unread();
     let client = deployment::client().await?;
     let manager = Manager::builder(client.clone())
         .controller(MachineDeploymentController::default())

@@ -18,7 +18,7 @@ use capi_core::{
         Runtime, Watch,
     },
 };
-use capi_examples::deployment;
+use capi_examples::{deployment, output};
 use futures::{StreamExt as _, channel::mpsc};
 use kube::{
     Api, ResourceExt as _,
@@ -86,6 +86,7 @@ fn retry(_: Arc<DynamicObject>, error: &RuntimeError, _: Arc<Context>) -> Action
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
+    output::end_quietly_unread();
     let client = deployment::client().await?;
     let controller = Arc::new(MachineDeploymentController::default());
     let kind = controller.resource();

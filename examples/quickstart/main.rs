@@ -26,7 +26,7 @@ mod tree;
 mod view;
 
 use capi_core::{clock::Clock, pki::PrivateKey};
-use capi_examples::lab::Lab;
+use capi_examples::{failure::chain, lab::Lab, output};
 use capi_provider_proxmox::provider::Belonging;
 use clap::Parser as _;
 
@@ -44,6 +44,7 @@ use crate::{
 
 #[tokio::main]
 async fn main() -> std::process::ExitCode {
+    output::end_quietly_unread();
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -58,21 +59,6 @@ async fn main() -> std::process::ExitCode {
             std::process::ExitCode::FAILURE
         }
     }
-}
-
-/// What an error says, and its causes where it does not say them itself.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 async fn run(arguments: &Arguments) -> Result<(), Error> {

@@ -1,8 +1,10 @@
 //! What the examples share: a datacenter that is simulated, as URLs and credentials, a small client
-//! for objects of any kind, and rows for a terminal.
+//! for objects of any kind, rows for a terminal, and how programs end and fail.
 
 pub mod deployment;
+pub mod failure;
 pub mod lab;
 pub mod objects;
+pub mod output;
 pub mod simulation;
 pub mod terminal;

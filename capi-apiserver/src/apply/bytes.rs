@@ -4,7 +4,7 @@
 use std::{borrow::Cow, ops::Range};
 
 use super::{
-    Write,
+    Write, known,
     managed::{Entry, MAX_UPDATERS, Manager, Operation},
     set::FieldSet,
     take,
@@ -24,8 +24,8 @@ struct Raw<'a> {
     subresource: &'a str,
     time: Option<Range<usize>>,
     fields: &'a [u8],
-    /// Whether its manager owns something of the member that is written.
-    owns: bool,
+    /// What its manager owns of the member that is written, encoded.
+    owned: Option<&'a [u8]>,
 }
 
 /// An entry as it is to be stored.
@@ -56,15 +56,17 @@ impl<'a> Raw<'a> {
             subresource: "",
             time: None,
             fields: b"{}",
-            owns: false,
+            owned: None,
         };
         let mut operation = None;
         let mut members = Members::begin(text, start);
         while let Some((name, place)) = members.enter() {
             if name == b"fieldsV1" {
                 let mut fields = Members::begin(text, place);
-                for (name, _) in fields.by_ref() {
-                    entry.owns |= name == element.as_bytes();
+                for (name, place) in fields.by_ref() {
+                    if name == element.as_bytes() {
+                        entry.owned = Some(&text[place]);
+                    }
                 }
                 let end = fields.end()?;
                 entry.fields = &text[place..end];
@@ -183,6 +185,77 @@ fn holds(set: &[u8], fields: &FieldSet<'_>) -> bool {
     })
 }
 
+/// The same as [`update_member`] where nothing changes but the time of the writer's own entry: it owns
+/// all that changed, and nobody else owns any of the member.
+fn retimed(
+    managers: &[u8],
+    name: &'static str,
+    old: &Value<'_>,
+    new: &Value<'_>,
+    write: &Write<'_>,
+) -> Option<Vec<u8>> {
+    let element = format!("f:{name}");
+    let mut entries = Vec::with_capacity(MAX_UPDATERS);
+    let mut mine = None;
+    let mut next = Some(1);
+    while let Some(start) = next.filter(|start| managers.get(*start) == Some(&b'{')) {
+        let (entry, end) = Raw::read(managers, start, &element)?;
+        next = (managers.get(end) == Some(&b',')).then_some(end + 1);
+        if entry.api_version != write.api_version {
+            return None;
+        }
+        if entry.owned.is_some() {
+            let is_mine = entry.name == write.manager
+                && entry.operation == Operation::Update
+                && entry.subresource == write.subresource;
+            if mine.is_some() || !is_mine {
+                return None;
+            }
+            mine = Some(entries.len());
+        }
+        entries.push(entry);
+    }
+    let entry = entries.get(mine?)?;
+    let kind = Type::Resource(write.schema).member(name).0?;
+    if !known::changed(kind, old, new, entry.owned?)? {
+        return None;
+    }
+    let text = entry.timed(write.now)?;
+    let kept = entries.into_iter().enumerate().map(|(index, entry)| {
+        let is_mine = Some(index) == mine;
+        let time = if is_mine {
+            Some(write.now)
+        } else {
+            entry.time()
+        };
+        let text = if is_mine { &text[..] } else { entry.text };
+        Kept {
+            entry,
+            time,
+            text: Cow::Borrowed(text),
+        }
+    });
+    joined(kept.collect(), managers.len())
+}
+
+/// The managers in their order, encoded; `None` when there are too many of them.
+fn joined(mut kept: Vec<Kept<'_>>, length: usize) -> Option<Vec<u8>> {
+    let updaters = kept
+        .iter()
+        .filter(|kept| kept.entry.operation == Operation::Update);
+    if updaters.count() > MAX_UPDATERS {
+        return None;
+    }
+    kept.sort_by(|left, right| left.order().cmp(&right.order()));
+    let mut out = Vec::with_capacity(length + 64);
+    for (index, kept) in kept.iter().enumerate() {
+        out.push(if index == 0 { b'[' } else { b',' });
+        out.extend_from_slice(&kept.text);
+    }
+    out.push(b']');
+    Some(out)
+}
+
 /// What becomes of encoded managers by a write that changed the member `name` of an object and
 /// nothing else: the same as [`super::update`] makes of them.
 ///
@@ -195,6 +268,11 @@ pub(crate) fn update_member(
     new: &Value<'_>,
     write: &Write<'_>,
 ) -> Option<Vec<u8>> {
+    if let Some(old) = old
+        && let Some(managers) = retimed(managers, name, old, new, write)
+    {
+        return Some(managers);
+    }
     let comparison = typed::compare_member(Type::Resource(write.schema), name, old, Some(new));
     let own = comparison.modified.clone().union(comparison.added.clone());
     let element = format!("f:{name}");
@@ -219,7 +297,7 @@ pub(crate) fn update_member(
                 entry.changed(&comparison, Some((&own, write.now)))??
             };
             (Some(write.now), Cow::Owned(text))
-        } else if entry.owns {
+        } else if entry.owned.is_some() {
             let Some(text) = entry.changed(&comparison, None)? else {
                 continue;
             };
@@ -248,24 +326,11 @@ pub(crate) fn update_member(
                 subresource: write.subresource,
                 time: None,
                 fields: &[],
-                owns: true,
+                owned: None,
             },
             time: Some(write.now),
             text: Cow::Owned(encoded(&manager, Some(write.now), &own)),
         });
     }
-    let updaters = kept
-        .iter()
-        .filter(|kept| kept.entry.operation == Operation::Update);
-    if updaters.count() > MAX_UPDATERS {
-        return None;
-    }
-    kept.sort_by(|left, right| left.order().cmp(&right.order()));
-    let mut out = Vec::with_capacity(managers.len() + 64);
-    for (index, kept) in kept.iter().enumerate() {
-        out.push(if index == 0 { b'[' } else { b',' });
-        out.extend_from_slice(&kept.text);
-    }
-    out.push(b']');
-    Some(out)
+    joined(kept, managers.len())
 }

@@ -6,6 +6,7 @@
 
 mod bytes;
 mod element;
+mod known;
 mod managed;
 mod set;
 mod typed;
@@ -445,7 +446,9 @@ fn apply_once<'a>(
 
     let merged = merge_owned(write.schema, &bare, patch);
     let object = match &last {
-        Some(last) if !last.fields.is_empty() => prune(merged, &entries, &applied, last, write),
+        Some(last) if !all_stays(last, &applied, write) => {
+            prune(merged, &entries, &applied, last, write)
+        }
         _ => merged,
     };
 
@@ -512,6 +515,13 @@ fn listed(conflicts: Vec<(Manager, FieldSet<'static>)>) -> Vec<Conflict> {
         .collect();
     listed.sort_by(|left, right| left.manager.cmp(&right.manager));
     listed
+}
+
+/// Whether a manager applies all that it applied last time, so that there is nothing to prune.
+fn all_stays(last: &Entry<'_>, applied: &FieldSet<'_>, write: &Write<'_>) -> bool {
+    last.fields.is_empty()
+        || last.manager.api_version == write.api_version
+            && last.fields.difference(applied).is_empty()
 }
 
 /// Removes what the manager applied last time and does not apply now, unless another manager

@@ -517,3 +517,90 @@ fn merged_lists_keep_the_order_of_the_configuration_and_the_places_of_the_rest()
         );
     }
 }
+
+/// Specs of the schema of these tests, as text.
+fn specs() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::{collection::vec, option, prelude::*, sample::select};
+    let word = || select(vec!["p", "q", "r"]);
+    let text = |word: &str| format!("\"{word}\"");
+    let item = (
+        word(),
+        option::of(select(vec!["TCP", "UDP"])),
+        option::of(0..3),
+    )
+        .prop_map(|(name, protocol, value)| {
+            let protocol = protocol.map_or(String::new(), |one| format!(r#","protocol":"{one}""#));
+            let value = value.map_or(String::new(), |one| format!(r#","v":{one}"#));
+            format!(r#"{{"name":"{name}"{protocol}{value}}}"#)
+        });
+    let list = |items: Vec<String>| format!("[{}]", items.join(","));
+    let map = |names: Vec<&str>, value: &str| {
+        let members: std::collections::BTreeSet<String> = names
+            .into_iter()
+            .map(|name| format!(r#""{name}":{value}"#))
+            .collect();
+        let members: Vec<String> = members.into_iter().collect();
+        format!("{{{}}}", members.join(","))
+    };
+    (
+        option::of(word().prop_map(text)),
+        option::of(vec(item, 0..4).prop_map(list)),
+        option::of(vec(word().prop_map(text), 0..4).prop_map(list)),
+        option::of(vec(word().prop_map(text), 0..3).prop_map(list)),
+        option::of(vec(word(), 0..3).prop_map(move |names| map(names, r#""x""#))),
+        option::of(vec(word(), 0..3).prop_map(move |names| map(names, r#"{"y":1}"#))),
+        option::of(Just(r#"{"x":"y"}"#.to_owned())),
+    )
+        .prop_map(|(a, list, set, atomic, map, free, whole)| {
+            let members = [
+                ("a", a),
+                ("list", list),
+                ("set", set),
+                ("atomic", atomic),
+                ("map", map),
+                ("free", free),
+                ("whole", whole),
+            ];
+            let members: Vec<String> = members
+                .into_iter()
+                .filter_map(|(name, value)| Some(format!(r#""{name}":{}"#, value?)))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        })
+}
+
+proptest::proptest! {
+    #[test]
+    fn pruning_takes_nothing_where_all_that_was_applied_stays(
+        stored in specs(), others in specs(), before in specs(), more in specs(),
+    ) {
+        let schema = schema();
+        let kind = Type::Resource(&schema);
+        let (one, two) = ("2024-01-02T00:00:00Z", "2024-01-03T00:00:00Z");
+        let live = created(&stored, &schema);
+        let forced = |live: &Value<'static>, spec: &Value<'static>, manager: &str| {
+            apply(Some(live), spec, &by(manager, one, &schema), true)
+                .map(|applied| applied.object.into_owned())
+        };
+        // Repeated items are refused, which is not of interest here.
+        let Ok(live) = forced(&live, &object(&before), "me") else { return Ok(()) };
+        let Ok(live) = forced(&live, &object(&others), "other") else { return Ok(()) };
+        // What was applied before, and more.
+        let merged = typed::merge(kind, Some(object(&before)), Some(object(&more)));
+        let patch = merged.unwrap_or_default();
+        if !typed::faults(kind, &patch, false).is_empty() {
+            return Ok(());
+        }
+        let write = by("me", two, &schema);
+        let applied = typed::fields_of(kind, &patch);
+        let managers = live.at(&["metadata", "managedFields"]);
+        let mut entries = managed::read(managers);
+        let mine = entries.iter().position(|entry| entry.manager.name == "me");
+        let Some(mine) = mine else { return Ok(()) };
+        let last = entries.remove(mine);
+        proptest::prop_assume!(all_stays(&last, &applied, &write));
+        let merged = merge_owned(&schema, &live, &patch);
+        let pruned = prune(merged.clone(), &entries, &applied, &last, &write);
+        proptest::prop_assert_eq!(pruned, merged);
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) enum Type<'s> {
 
 /// How a value is walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+pub(super) enum Shape {
     Leaf,
     Map,
     List,
@@ -48,7 +48,7 @@ impl<'s> Type<'s> {
     }
 
     /// The type of a member, and whether the schema names it.
-    fn member(self, name: &str) -> (Option<Type<'s>>, bool) {
+    pub(super) fn member(self, name: &str) -> (Option<Type<'s>>, bool) {
         let schema = match self {
             Self::Deduced => return (Some(Self::Deduced), false),
             Self::Atomic => return (Some(Self::Atomic), false),
@@ -77,7 +77,7 @@ impl<'s> Type<'s> {
         (additional, false)
     }
 
-    fn items(self) -> Type<'s> {
+    pub(super) fn items(self) -> Type<'s> {
         self.schema()
             .and_then(Schema::items)
             .map_or(Self::Atomic, Self::of)
@@ -108,7 +108,11 @@ impl<'s> Type<'s> {
     }
 
     /// The shape for two values, of which one may be absent. Null is whatever the other is.
-    fn shapes(self, left: Option<&Value<'_>>, right: Option<&Value<'_>>) -> (Shape, Shape) {
+    pub(super) fn shapes(
+        self,
+        left: Option<&Value<'_>>,
+        right: Option<&Value<'_>>,
+    ) -> (Shape, Shape) {
         let known = |value: Option<&Value<'_>>| {
             value
                 .filter(|value| !value.is_null())
@@ -126,7 +130,7 @@ impl<'s> Type<'s> {
 
     /// The path element of an item of a list that is a set or a map. `None` for an item that
     /// cannot stand in such a list.
-    fn element<'v>(self, item: &'v Value<'v>) -> Option<PathElement<'v>>
+    pub(super) fn element<'v>(self, item: &'v Value<'v>) -> Option<PathElement<'v>>
     where
         's: 'v,
     {

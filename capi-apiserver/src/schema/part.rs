@@ -11,6 +11,12 @@ impl Schema {
         self.own_rules().next().is_none() && self.property(name).is_some()
     }
 
+    /// Whether a rule somewhere compares with what was before.
+    #[must_use]
+    pub const fn compares_with_before(&self) -> bool {
+        self.within.transitions
+    }
+
     /// The members besides `name` whose rules compare with what was before, so that they speak of
     /// what did not change too.
     pub fn members_in_transition(&self, name: &str) -> impl Iterator<Item = &str> {

@@ -135,6 +135,9 @@ pub(crate) fn merge(call: &Call<'_>) -> Result<Option<Reply>, Status> {
                 (place.clone(), &status),
             ];
             splices.sort_by_key(|(place, _)| place.start);
+            let added: usize = splices.iter().map(|(_, text)| text.len()).sum();
+            let gone: usize = splices.iter().map(|(place, _)| place.len()).sum();
+            out.reserve_exact(bytes.len() + added - gone + 8);
             let mut at = 0;
             for (place, text) in splices {
                 out.extend_from_slice(&bytes[at..place.start]);

@@ -92,6 +92,54 @@ struct Head {
     metadata: Meta,
 }
 
+impl Head {
+    /// Reads an encoded object up to the end of its metadata where that stands at the front, as API
+    /// servers write it: most of an object is behind. Else reads it to the end.
+    fn read(raw: &[u8]) -> serde_json::Result<Self> {
+        let Some(start) = metadata_at_front(raw).filter(|_| is_closed(raw)) else {
+            return serde_json::from_slice(raw);
+        };
+        let mut front = serde_json::Deserializer::from_slice(&raw[start..]).into_iter();
+        match front.next() {
+            Some(metadata) => metadata.map(|metadata| Self { metadata }),
+            None => serde_json::from_slice(raw),
+        }
+    }
+}
+
+/// Whether an object ends with its brace, so that it was not cut off.
+fn is_closed(raw: &[u8]) -> bool {
+    raw.trim_ascii_end().last() == Some(&b'}')
+}
+
+/// Where the value of the member `metadata` begins, if nothing but texts stands before it.
+fn metadata_at_front(raw: &[u8]) -> Option<usize> {
+    let skip_space = |at: usize| {
+        let space = raw
+            .get(at..)?
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace());
+        Some(at + space.count())
+    };
+    // The text between the quotes that begin at `at`, and where it goes on; none with escapes.
+    let text = |at: usize| {
+        let rest = raw.get(at..)?.strip_prefix(b"\"")?;
+        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        (rest[length] == b'"').then_some((&rest[..length], at + length + 2))
+    };
+    let expect = |at: usize, byte: u8| (raw.get(at) == Some(&byte)).then_some(at + 1);
+    let mut at = expect(skip_space(0)?, b'{')?;
+    loop {
+        let (name, end) = text(skip_space(at)?)?;
+        let value = skip_space(expect(skip_space(end)?, b':')?)?;
+        if name == b"metadata" {
+            return Some(value);
+        }
+        let (_, end) = text(value)?;
+        at = expect(skip_space(end)?, b',')?;
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Meta {
@@ -134,13 +182,13 @@ pub struct Object {
 }
 
 impl Object {
-    /// Reads the metadata of an encoded object.
+    /// Reads the metadata of an encoded object. What stands behind the metadata is not looked at
+    /// before it is [decoded](Self::decode).
     ///
     /// # Errors
     /// When the bytes are no Kubernetes object.
     pub fn from_bytes(raw: Bytes) -> Result<Self, Error> {
-        let head: Head =
-            serde_json::from_slice(&raw).map_err(|source| Error::decode("object", source))?;
+        let head = Head::read(&raw).map_err(|source| Error::decode("object", source))?;
         let meta = head.metadata;
         let labelled = meta.labels.as_ref();
         let labelled = labelled.is_some_and(|labels| labels.contains_key(labels::CLUSTER_NAME));
@@ -290,6 +338,40 @@ impl fmt::Debug for Object {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metadata_is_the_same_wherever_it_stands() {
+        let metadata = r#""metadata": {"name": "n", "uid": "u", "managedFields": [{"f:x": {}}]}"#;
+        let rest = r#""spec": {"metadata": {"name": "inner"}}, "status": {"metadata": []}"#;
+        for text in [
+            format!(r#"{{"apiVersion":"v1","kind":"K",{metadata},{rest}}}"#),
+            format!(" {{ {metadata} ,\n{rest} }}\n"),
+            format!(r#"{{{rest},"kind":"K",{metadata}}}"#),
+            format!(r#"{{"kind":"\"metadata\":{{}}",{metadata}}}"#),
+            format!(r#"{{"kind" : "metadata" , {metadata}}}"#),
+        ] {
+            let object = Object::from_bytes(Bytes::from(text.clone())).expect("an object");
+            assert_eq!((object.name(), object.uid()), ("n", "u"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_object_is_refused() {
+        for text in [
+            "",
+            "{",
+            "\"metadata\"",
+            r#"{"metadata"}"#,
+            r#"{"metadata":3}"#,
+            r#"{"metadata":{"name":1}}"#,
+            r#"{"kind":"K","metadata":{"name":"n"},"spec":{"a"#,
+        ] {
+            let read = Object::from_bytes(Bytes::from_static(text.as_bytes()));
+            assert!(read.is_err(), "{text}");
+        }
+        let absent = Object::from_bytes(Bytes::from_static(br#"{"kind":"K","spec":{}}"#));
+        assert_eq!(absent.expect("an object").name(), "");
+    }
 
     #[test]
     fn an_object_belongs_to_the_cluster_of_its_label_or_else_of_its_specification() {

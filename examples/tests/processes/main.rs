@@ -4,4 +4,6 @@
 mod embed;
 mod kills;
 mod leadership;
+mod output;
+mod plane;
 mod support;

@@ -10,6 +10,10 @@
 //! and ends. With the path of a kubeconfig as argument it does so on a cluster of yours, where
 //! Cluster API's definitions must be installed.
 
+#[allow(unreachable_pub, reason = "the examples share the file")]
+#[path = "../../../src/output.rs"]
+mod output;
+
 use std::error::Error;
 
 use capi_core::{
@@ -161,6 +165,7 @@ fn is_done(deployment: &Deployment, sets: &[Set]) -> bool {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
+    output::end_quietly_unread();
     let (_server, kubeconfig) = match std::env::args().nth(1) {
         Some(path) => (None, Kubeconfig::read_from(path)?),
         None => {
