@@ -215,17 +215,9 @@ fn kind_of(group: &str, version: &str, kind: &str) -> Value<'static> {
     ])
 }
 
-fn custom_definition(form: Form, resource: &Described<'_>) -> Value<'static> {
-    let mut definition = match resource.schema.map(|schema| converted(form, schema)) {
-        Some(Value::Object(definition)) => definition,
-        _ => {
-            let mut definition = Object::new();
-            definition.push("type", text("object"));
-            definition.push("x-kubernetes-preserve-unknown-fields", Value::Bool(true));
-            definition
-        }
-    };
-    let about = [
+/// What every resource has besides what its schema says.
+fn type_and_metadata(form: Form) -> [(&'static str, Value<'static>); 3] {
+    [
         (
             "apiVersion",
             object([
@@ -251,15 +243,74 @@ fn custom_definition(form: Form, resource: &Described<'_>) -> Value<'static> {
                 "The object's metadata.",
             ),
         ),
-    ];
+    ]
+}
+
+/// A schema whose embedded resources have a type, which they must, and metadata.
+fn with_embedded(schema: &Value<'_>) -> Value<'static> {
+    let Value::Object(members) = schema else {
+        return schema.clone().into_owned();
+    };
+    let mut whole = Object::with_capacity(members.len() + 2);
+    for (name, member) in members.iter() {
+        let member = match (name, member) {
+            ("properties", Value::Object(properties)) => properties
+                .iter()
+                .map(|(name, property)| (name.to_owned().into(), with_embedded(property)))
+                .collect::<Object<'static>>()
+                .into(),
+            ("items" | "additionalProperties", schema) => with_embedded(schema),
+            (_, member) => member.clone().into_owned(),
+        };
+        whole.push(name.to_owned(), member);
+    }
+    let flag = whole.get("x-kubernetes-embedded-resource");
+    if flag.and_then(Value::as_bool) != Some(true) {
+        return Value::Object(whole);
+    }
+    let mut required = match whole.remove("required") {
+        Some(Value::Array(names)) => names,
+        _ => Vec::new(),
+    };
+    for name in ["apiVersion", "kind"] {
+        if !required.iter().any(|known| known.as_str() == Some(name)) {
+            required.push(text(name));
+        }
+    }
+    whole.push("required", Value::Array(required));
+    let place = whole.entry("properties");
+    if !matches!(place, Value::Object(_)) {
+        *place = Value::Object(Object::new());
+    }
+    if let Value::Object(properties) = place {
+        for (name, property) in type_and_metadata(Form::V3) {
+            properties.insert(name, property);
+        }
+    }
+    Value::Object(whole)
+}
+
+fn custom_definition(form: Form, resource: &Described<'_>) -> Value<'static> {
+    let mut definition = match resource
+        .schema
+        .map(|schema| converted(form, &with_embedded(schema)))
+    {
+        Some(Value::Object(definition)) => definition,
+        _ => {
+            let mut definition = Object::new();
+            definition.push("type", text("object"));
+            definition.push("x-kubernetes-preserve-unknown-fields", Value::Bool(true));
+            definition
+        }
+    };
     if let Value::Object(properties) = definition.entry("properties")
         && !properties.is_empty()
     {
-        for (name, property) in about {
+        for (name, property) in type_and_metadata(form) {
             properties.insert(name, property);
         }
     } else {
-        definition.insert("properties", object(about));
+        definition.insert("properties", object(type_and_metadata(form)));
     }
     definition.insert(
         "x-kubernetes-group-version-kind",

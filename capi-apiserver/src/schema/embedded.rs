@@ -16,26 +16,36 @@ impl Schema {
         path: &Path<'_>,
         errors: &mut Vec<FieldError>,
     ) {
+        self.visit_embedded(value, path, &mut |path, object| check(object, path, errors));
+    }
+
+    /// Shows every embedded resource to `visit`, with its path.
+    pub(crate) fn visit_embedded(
+        &self,
+        value: &Value<'_>,
+        path: &Path<'_>,
+        visit: &mut dyn FnMut(&Path<'_>, &Object<'_>),
+    ) {
         if !self.within.embedded {
             return;
         }
         match value {
             Value::Object(object) => {
                 if self.embedded_resource {
-                    check(object, path, errors);
+                    visit(path, object);
                 }
                 for (name, member) in object.iter() {
                     if let Some(schema) = self.property(name) {
-                        schema.embedded_resources(member, &path.field(name), errors);
+                        schema.visit_embedded(member, &path.field(name), visit);
                     } else if let Additional::Schema(schema) = &self.additional {
-                        schema.embedded_resources(member, &path.key(name), errors);
+                        schema.visit_embedded(member, &path.key(name), visit);
                     }
                 }
             }
             Value::Array(items) => {
                 if let Some(schema) = self.items() {
                     for (index, item) in items.iter().enumerate() {
-                        schema.embedded_resources(item, &path.index(index), errors);
+                        schema.visit_embedded(item, &path.index(index), visit);
                     }
                 }
             }
@@ -49,14 +59,16 @@ fn check(object: &Object<'_>, path: &Path<'_>, errors: &mut Vec<FieldError>) {
         let here = path.field(field);
         let fault = match object.get(field) {
             None => {
-                errors.push(FieldError::required(&here, EMPTY));
+                errors.push(FieldError::required(&here, ""));
                 continue;
             }
             Some(Value::String(text)) if text.is_empty() => Some(EMPTY.to_owned()),
             Some(Value::String(text)) if field == "apiVersion" => (text.split('/').count() > 2)
                 .then(|| format!("unexpected GroupVersion string: {text}")),
-            Some(Value::String(text)) => names::name_of_kind_error(text),
-            Some(_) => Some("must be a string".to_owned()),
+            Some(Value::String(text)) => names::name_of_kind_error(text)
+                .map(|fault| format!("may have mixed case, but should otherwise match: {fault}")),
+            // Such an object is not decoded.
+            Some(_) => None,
         };
         if let (Some(fault), Some(value)) = (fault, object.get(field)) {
             errors.push(FieldError::invalid(&here, value, &fault));
@@ -114,8 +126,8 @@ mod tests {
         assert_eq!(
             faults(r#"{"spec":{"template":{}}}"#),
             [
-                "spec.template.apiVersion: Required value: must not be empty",
-                "spec.template.kind: Required value: must not be empty",
+                "spec.template.apiVersion: Required value",
+                "spec.template.kind: Required value",
             ]
         );
         let found = faults(r#"{"spec":{"list":[{"apiVersion":"a/b/c","kind":"Po d"}]}}"#);
@@ -124,15 +136,12 @@ mod tests {
             "spec.list[0].apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c"
         );
         assert!(
-            found[1].starts_with("spec.list[0].kind: Invalid value: \"Po d\": a DNS-1035 label")
+            found[1].starts_with("spec.list[0].kind: Invalid value: \"Po d\": may have mixed case")
         );
-        let empty = faults(r#"{"spec":{"template":{"apiVersion":"","kind":1}}}"#);
+        let empty = faults(r#"{"spec":{"template":{"apiVersion":"","kind":"P"}}}"#);
         assert_eq!(
             empty,
-            [
-                "spec.template.apiVersion: Invalid value: \"\": must not be empty",
-                "spec.template.kind: Invalid value: 1: must be a string",
-            ]
+            ["spec.template.apiVersion: Invalid value: \"\": must not be empty"]
         );
     }
 

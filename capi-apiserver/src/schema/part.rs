@@ -1,6 +1,6 @@
 //! What a schema says about one member of an object when nothing else of it changes.
 
-use super::{Path, Schema};
+use super::{Path, Schema, prune::Unknown};
 use crate::json::Value;
 
 impl Schema {
@@ -41,7 +41,7 @@ impl Schema {
         let Some(schema) = self.property(name) else {
             return false;
         };
-        let mut unknown = Vec::new();
+        let mut unknown = Unknown::default();
         schema.prune_at(value, false, &Path::new(name), &mut unknown);
         if !unknown.is_empty() {
             return false;

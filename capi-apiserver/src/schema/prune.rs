@@ -5,18 +5,34 @@ use crate::json::Value;
 
 const TYPE_AND_METADATA: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
+/// Paths of unknown members.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    pub(super) fields: Vec<String>,
+    /// Those in the metadata of embedded resources, which upstream tells last.
+    pub(super) in_embedded_metadata: Vec<String>,
+}
+
+impl Unknown {
+    pub(super) fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.in_embedded_metadata.is_empty()
+    }
+}
+
 impl Schema {
     /// Removes members that the schema does not know from a resource, and then nulls where
     /// neither null nor a default is allowed. `apiVersion`, `kind` and `metadata` stay.
     ///
-    /// Returns the path of each removed unknown member, sorted: what strict field validation
-    /// reports. A second call returns nothing and changes nothing.
+    /// Returns the path of each removed unknown member, sorted, and those in the metadata of embedded
+    /// resources last: what strict field validation reports. A second call returns nothing and changes nothing.
     pub fn prune(&self, resource: &mut Value<'_>) -> Vec<String> {
-        let mut unknown = Vec::new();
+        let mut unknown = Unknown::default();
         self.prune_at(resource, true, &Path::ROOT, &mut unknown);
         self.prune_nulls(resource, true);
-        unknown.sort_unstable();
-        unknown
+        unknown.fields.sort_unstable();
+        unknown.in_embedded_metadata.sort_unstable();
+        unknown.fields.extend(unknown.in_embedded_metadata);
+        unknown.fields
     }
 
     pub(super) fn prune_at(
@@ -24,14 +40,20 @@ impl Schema {
         value: &mut Value<'_>,
         root: bool,
         path: &Path<'_>,
-        unknown: &mut Vec<String>,
+        unknown: &mut Unknown,
     ) {
         match value {
             Value::Object(object) => object.retain(|name, member| {
                 if (root || self.embedded_resource) && TYPE_AND_METADATA.contains(&name) {
                     if name == "metadata" {
                         let metadata = crate::openapi::builtin::object_meta();
-                        metadata.prune_at(member, false, &path.field(name), unknown);
+                        let mut below = Unknown::default();
+                        metadata.prune_at(member, false, &path.field(name), &mut below);
+                        if root {
+                            unknown.fields.extend(below.fields);
+                        } else {
+                            unknown.in_embedded_metadata.extend(below.fields);
+                        }
                     }
                     return true;
                 }
@@ -51,7 +73,7 @@ impl Schema {
                         true
                     }
                     Additional::Unsaid => {
-                        unknown.push(here.dotted());
+                        unknown.fields.push(here.dotted());
                         false
                     }
                 }
@@ -98,10 +120,10 @@ impl Schema {
 }
 
 /// Empties objects about which no schema says anything.
-fn prune_unknown(value: &mut Value<'_>, path: &Path<'_>, unknown: &mut Vec<String>) {
+fn prune_unknown(value: &mut Value<'_>, path: &Path<'_>, unknown: &mut Unknown) {
     match value {
         Value::Object(object) => object.retain(|name, _| {
-            unknown.push(path.field(name).dotted());
+            unknown.fields.push(path.field(name).dotted());
             false
         }),
         Value::Array(items) => {

@@ -33,8 +33,21 @@ pub(crate) fn check_types(call: &Call<'_>, object: &mut Value<'_>) -> Result<(),
         return Ok(());
     };
     metadata.retain(|_, value| !value.is_null());
+    if let Some(fault) = type_fault(metadata) {
+        return Err(Status::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: {fault}",
+            call.kind(),
+            call.version().version,
+            call.kind()
+        )));
+    }
+    Ok(())
+}
+
+/// What is said of the first member of metadata that has another JSON type than it should.
+pub(super) fn type_fault(metadata: &Object<'_>) -> Option<String> {
     for (field, expected) in TYPES {
-        let Some(value) = metadata.get(field) else {
+        let Some(value) = metadata.get(field).filter(|value| !value.is_null()) else {
             continue;
         };
         let fault = match (expected, value) {
@@ -59,15 +72,12 @@ pub(crate) fn check_types(call: &Call<'_>, object: &mut Value<'_>) -> Result<(),
             (_, value) => Some((super::shape::type_name(value), expected)),
         };
         if let Some((found, expected)) = fault {
-            return Err(Status::bad_request(format!(
-                "{} in version \"{}\" cannot be handled as a {}: json: cannot unmarshal {found} into Go struct field ObjectMeta.{field} of type {expected}",
-                call.kind(),
-                call.version().version,
-                call.kind()
-            )));
+            return Some(format!(
+                "json: cannot unmarshal {found} into Go struct field ObjectMeta.{field} of type {expected}"
+            ));
         }
     }
-    Ok(())
+    None
 }
 
 /// Checks that the body's namespace and name fit the URL's, and fills the namespace.

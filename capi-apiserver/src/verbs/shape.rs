@@ -8,7 +8,7 @@ use crate::{
     hooks::{Admission, AdmissionRequest, Operation},
     json::{self, Object, Value},
     request::{FieldValidation, protobuf},
-    schema::{FieldError, FieldErrorKind},
+    schema::{FieldError, FieldErrorKind, Path},
     server::Call,
     status::{Cause, Status},
 };
@@ -148,7 +148,45 @@ pub(crate) fn check_type(call: &Call<'_>, object: &mut Value<'_>) -> Result<(), 
             )));
         }
     }
-    super::metadata::check_types(call, object)
+    super::metadata::check_types(call, object)?;
+    check_embedded(call, object)
+}
+
+/// Checks what the real server decodes of resources inside of the object: type and metadata.
+fn check_embedded(call: &Call<'_>, object: &Value<'_>) -> Result<(), Status> {
+    let mut first: Option<FieldError> = None;
+    let mut fault = |path: Path<'_>, value: &Value<'_>, why: &str| {
+        first.get_or_insert_with(|| FieldError::invalid(&path, value, why));
+    };
+    let schema = &call.version().schema;
+    schema.visit_embedded(object, &Path::ROOT, &mut |path, inner| {
+        for field in ["apiVersion", "kind"] {
+            match inner.get(field) {
+                None | Some(Value::String(_)) => {}
+                Some(value) => fault(path.field(field), value, "must be a string"),
+            }
+        }
+        match inner.get("metadata") {
+            None | Some(Value::Null) => {}
+            Some(value @ Value::Object(metadata)) => {
+                if let Some(why) = super::metadata::type_fault(metadata) {
+                    fault(path.field("metadata"), value, &why);
+                }
+            }
+            Some(value) => {
+                let found = type_name(value);
+                let why =
+                    format!("json: cannot unmarshal {found} into Go value of type v1.ObjectMeta");
+                fault(path.field("metadata"), value, &why);
+            }
+        }
+    });
+    let Some(first) = first else { return Ok(()) };
+    let kind = call.kind();
+    Err(Status::bad_request(format!(
+        "{kind} in version \"{}\" cannot be handled as a {kind}: {first}",
+        call.version().version
+    )))
 }
 
 fn object_name(members: &Object<'_>) -> String {

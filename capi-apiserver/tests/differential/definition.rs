@@ -30,6 +30,8 @@ pub(crate) struct Definition {
     pub(crate) fixed: String,
     pub(crate) map: String,
     pub(crate) nested: String,
+    /// A resource inside of the resource.
+    pub(crate) inside: String,
     /// Fields of random types, each with a value that fits and one that does not.
     pub(crate) extra: Vec<(String, Value, Value)>,
 }
@@ -64,6 +66,7 @@ impl Definition {
             fixed,
             map,
             nested,
+            inside,
         ] = std::array::from_fn(|_| word());
 
         let mut properties = json!({
@@ -89,6 +92,17 @@ impl Definition {
                 "inner": {"type": "string", "default": "filled"}, "flag": {"type": "boolean"},
                 "whole": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {"x": {"type": "string"}, "y": {"type": "string"}}}}},
         });
+        properties[&inside] = json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {
+            "spec": {"type": "object", "properties": {"size": {"type": "integer", "default": random.gen_range(1..9)}}}}});
+        match random.gen_range(0..3) {
+            0 => {}
+            1 => properties[&inside]["x-kubernetes-preserve-unknown-fields"] = json!(true),
+            // Metadata may be restricted by its own schema, in name and generateName only.
+            _ => {
+                properties[&inside]["properties"]["metadata"] = json!({"type": "object", "properties": {
+                    "name": {"type": "string", "maxLength": 9}}});
+            }
+        }
         let mut extra = Vec::new();
         for _ in 0..random.gen_range(2..=5) {
             let name = word();
@@ -191,6 +205,7 @@ impl Definition {
             fixed,
             map,
             nested,
+            inside,
             extra,
         }
     }
@@ -223,6 +238,12 @@ impl Definition {
         json!({&self.text: "text"})
     }
 
+    /// A resource inside of a resource.
+    pub(crate) fn resource_inside() -> Value {
+        json!({"apiVersion": "example.com/v1", "kind": "Inner",
+            "metadata": {"name": "inner", "labels": {"a": "b"}, "annotations": {"note": "kept"}}, "spec": {}})
+    }
+
     /// A spec with every field.
     pub(crate) fn full(&self) -> Value {
         let mut spec = json!({
@@ -231,6 +252,7 @@ impl Definition {
             &self.list: [{"name": "a", "value": 1}, {"name": "b", "protocol": "UDP"}],
             &self.set: ["x", "y"], &self.range: {"low": 1, "high": 2}, &self.fixed: "once", &self.map: {"k": 1},
             &self.nested: {"flag": true, "whole": {"x": "1", "y": "2"}},
+            &self.inside: Self::resource_inside(),
         });
         for (name, good, _) in &self.extra {
             spec[name] = good.clone();

@@ -62,6 +62,21 @@ pub(super) fn patches(t: &mut Transcript, d: &Definition) {
         "full",
         r#"{"metadata":{"resourceVersion":"1"}}"#,
     );
+    patch(
+        t,
+        "a merge patch of an inner resource",
+        "merge",
+        "full",
+        &json!({"spec": {&d.inside: {"metadata": {"labels": {"a": null, "c": "d"}}, "spec": {"size": null}}}})
+            .to_string(),
+    );
+    patch(
+        t,
+        "a merge patch that takes the type from an inner resource",
+        "merge",
+        "full",
+        &json!({"spec": {&d.inside: {"kind": null}}}).to_string(),
+    );
     patch(t, "a merge patch that is no object", "merge", "full", "[]");
     let set = format!("/spec/{}", d.set);
     patch(
@@ -256,6 +271,28 @@ pub(super) fn server_side_apply(t: &mut Transcript, d: &Definition) {
             "applied",
             json!({&d.text: "two", &d.nested: {"whole": {"x": "1"}}, &d.free: {"deep": {"er": 1}}}),
         ),
+    );
+    let mut inner = Definition::resource_inside();
+    let with_inner = |inner: &Value| d.object("applied", json!({&d.text: "two", &d.inside: inner}));
+    apply(
+        t,
+        "apply an inner resource",
+        "apply -n diff-a --server-side --field-manager=four -o json --show-managed-fields -f -",
+        &with_inner(&inner),
+    );
+    inner["metadata"]["labels"] = json!({"c": "d"});
+    apply(
+        t,
+        "apply other labels of an inner resource",
+        "apply -n diff-a --server-side --field-manager=four -o json --show-managed-fields -f -",
+        &with_inner(&inner),
+    );
+    inner["metadata"]["labels"] = json!({"c": "e"});
+    apply(
+        t,
+        "apply labels of another's inner resource",
+        "apply -n diff-a --server-side --field-manager=five -f -",
+        &with_inner(&inner),
     );
     apply(
         t,

@@ -353,6 +353,7 @@ pub(super) fn strict_and_invalid(t: &mut Transcript, d: &Definition) {
             &invalid(field, bad.clone()),
         );
     }
+    inside(t, d);
     apply(t, "several faults at once", "create -n diff-a -f -", &{
         let mut spec = d.least();
         spec[&d.text] = json!("9");
@@ -403,5 +404,75 @@ pub(super) fn strict_and_invalid(t: &mut Transcript, d: &Definition) {
             ],
             &object.to_string(),
         );
+    }
+}
+
+/// Faults of a resource inside of the resource.
+fn inside(t: &mut Transcript, d: &Definition) {
+    let with = |path: &str, value: Value| {
+        let mut inner = Definition::resource_inside();
+        *inner.pointer_mut(path).unwrap_or(&mut Value::Null) = value;
+        inner
+    };
+    let mut unknown = Definition::resource_inside();
+    unknown["unheard"] = json!(1);
+    unknown["metadata"]["strange"] = json!("x");
+    unknown["spec"]["deep"] = json!({"er": 1});
+    let mut anonymous = Definition::resource_inside();
+    anonymous["metadata"] = json!({});
+    for (name, inner) in [
+        (
+            "an inner resource without a type",
+            json!({"spec": {"size": 1}}),
+        ),
+        (
+            "an inner resource without a version",
+            with("/apiVersion", json!("")),
+        ),
+        (
+            "an inner resource of a version that is none",
+            with("/apiVersion", json!("a/b/c")),
+        ),
+        (
+            "an inner resource of a kind that is none",
+            with("/kind", json!("in ner")),
+        ),
+        (
+            "an inner resource whose kind is a number",
+            with("/kind", json!(5)),
+        ),
+        (
+            "an inner resource with a bad name",
+            with("/metadata/name", json!("In_ner")),
+        ),
+        (
+            "an inner resource with a bad label",
+            with("/metadata/labels/a", json!("b c")),
+        ),
+        (
+            "an inner resource with labels that are none",
+            with("/metadata/labels", json!("b")),
+        ),
+        (
+            "an inner resource with metadata that is none",
+            with("/metadata", json!("text")),
+        ),
+        (
+            "an inner resource with a wrong size",
+            with("/spec", json!({"size": "big"})),
+        ),
+        ("an inner resource that is text", json!("text")),
+        ("an inner resource without a name", anonymous),
+        ("an inner resource with unknown fields", unknown),
+    ] {
+        let mut spec = d.least();
+        spec[&d.inside] = inner;
+        let object = d.object("inside", spec).to_string();
+        for validation in ["strict", "ignore"] {
+            let arguments =
+                format!("create -n diff-a --dry-run=server --validate={validation} -o json -f -");
+            let arguments: Vec<&str> = arguments.split(' ').collect();
+            t.with_input(&format!("{name}, {validation}"), &arguments, &object);
+        }
     }
 }
