@@ -54,11 +54,6 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-/// The README's snippets compile.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
 #[cfg(feature = "api")]
 pub mod admission;
 pub mod api;

@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, time::Duration};
 use capi_core::{controllers, testing::reference::Settings};
 use serde_json::{Value, json};
 
-use crate::support::{Plane, condition};
+use crate::{
+    support::{Plane, condition},
+    wire::{Log, Wire},
+};
 
 const IPAM: &str = "/apis/ipam.cluster.x-k8s.io/v1beta2/namespaces/default";
 const POOLS: &str = "/apis/ipam.cluster.x-k8s.io/v1alpha2";
@@ -279,4 +282,37 @@ async fn a_paused_pool_gives_nothing_and_takes_nothing_back() {
     plane.apply(&pool(&json!({}))).await;
     plane.until(&path("before"), |claim| claim.is_none()).await;
     address(&plane, "meanwhile").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_whose_making_was_not_answered_is_neither_lost_nor_given_twice() {
+    let plane = Plane::new(Settings::default());
+    let log = Log::default();
+    let wire = Wire::new(&plane.server, &plane.clock, "manager", &log);
+    let wire = wire.late_watches(Duration::from_secs(5)).lose_makings();
+    let _running = plane.run_through(
+        wire.client(),
+        plane.datacenter.connector(),
+        controllers::in_cluster_ipam(),
+    );
+    // As many addresses as claims: one that is lost is missed.
+    plane
+        .apply(&pool("InClusterIPPool", "10.0.0.10-10.0.0.17"))
+        .await;
+    let names: Vec<String> = (0..8).map(|number| format!("claim-{number}")).collect();
+    for name in &names {
+        plane.apply(&claim(name, "InClusterIPPool")).await;
+    }
+    let mut given = BTreeSet::new();
+    for name in &names {
+        assert!(given.insert(address(&plane, name).await));
+    }
+    for name in &names {
+        plane
+            .delete(&format!("{IPAM}/ipaddressclaims/{name}"))
+            .await;
+    }
+    let pool = format!("{POOLS}/namespaces/default/inclusterippools/pool");
+    plane.delete(&pool).await;
+    plane.until(&pool, |pool| pool.is_none()).await;
 }

@@ -74,7 +74,7 @@ pub(crate) struct Wire {
     latency: Duration,
     watch: Duration,
     cut: Arc<AtomicBool>,
-    /// How many machines and sets were to be made, where the wire loses some of that.
+    /// How many machines, sets and addresses were to be made, where the wire loses some of that.
     makings: Option<Arc<AtomicUsize>>,
 }
 
@@ -92,7 +92,7 @@ impl Wire {
         }
     }
 
-    /// Of every four requests that make a machine or a set one never arrives, and the answer to
+    /// Of every four requests that make a machine, a set or an address one never arrives, and the answer to
     /// another one is lost.
     pub(crate) fn lose_makings(mut self) -> Self {
         self.makings = Some(Arc::default());
@@ -164,10 +164,10 @@ impl Wire {
     }
 }
 
-/// Whether a request makes a machine or a set, or applies one.
+/// Whether a request makes a machine, a set or an address, or applies one.
 fn makes(request: &Request<Body>) -> bool {
     let path = request.uri().path();
-    let kinds = ["machines", "machinesets"];
+    let kinds = ["machines", "machinesets", "ipaddresses"];
     match request.method().as_str() {
         "POST" => kinds.iter().any(|kind| path.ends_with(&format!("/{kind}"))),
         "PATCH" => {

@@ -482,7 +482,7 @@ impl Story {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
                 // What the user supplied stays.
                 if name != "proxmox-credentials" {
-                    found.push(format!("{kind}/{name}"));
+                    found.push(format!("{kind}/{name} ({})", why_here(&object["metadata"])));
                 }
             }
         }
@@ -506,6 +506,15 @@ fn address(path: &str) -> Address {
         name: name.to_owned(),
         path: path.to_owned(),
         collection: collection.to_owned(),
+    }
+}
+
+/// What holds an object that should be gone.
+fn why_here(metadata: &Value) -> String {
+    if metadata["deletionTimestamp"].is_null() {
+        format!("not deleted, owners {}", metadata["ownerReferences"])
+    } else {
+        format!("held by {}", metadata["finalizers"])
     }
 }
 

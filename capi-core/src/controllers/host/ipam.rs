@@ -117,7 +117,10 @@ impl<P: Ipam> ClaimHost<P> {
             ));
         }
         let holder = subject.key().to_string();
-        if let Ok(bits) = address.spec.address.parse::<IpAddr>()
+        let bits = address.spec.address.parse::<IpAddr>();
+        self.pools
+            .settle(pool_key, &holder, bits.as_ref().ok().copied());
+        if let Ok(bits) = bits
             && let Some(other) = self.pools.used(pool_key).holder(bits)
             && other != holder
         {
@@ -135,6 +138,10 @@ impl<P: Ipam> ClaimHost<P> {
         cluster: Option<Arc<Cluster>>,
         pool: &Arc<Object>,
     ) -> Result<Progress<()>, Error> {
+        let holder = subject.key().to_string();
+        if let Some(chosen) = self.pools.unanswered(pool.key(), &holder) {
+            return self.make(subject, pool, chosen).await.map(Progress::Ready);
+        }
         let typed = pool.decode::<P::Pool>()?;
         let _turn = self.pools.turn(pool.key()).await;
         let now = subject.runtime.clock().now();
@@ -149,7 +156,6 @@ impl<P: Ipam> ClaimHost<P> {
                 return Ok(waiting.map(drop).after(rest));
             }
         };
-        let holder = subject.key().to_string();
         if let Err(other) = self.pools.take(pool.key(), allocation.address, &holder) {
             return Err(ProviderError::transient(
                 "AllocationFailed",
@@ -157,24 +163,38 @@ impl<P: Ipam> ClaimHost<P> {
             )
             .into());
         }
-        let body = self.address(subject, pool, &allocation);
-        let addresses = ResourceType::from(IPAddress::KIND);
-        let writer = subject.runtime.writer();
-        match writer
-            .create(&addresses, &subject.key().namespace, &body)
+        self.make(subject, pool, allocation)
             .await
-        {
-            Ok(_) => Ok(Progress::Ready(())),
-            Err(error) => {
-                // A lost answer may hide a success: only a refusal frees the address. Otherwise
-                // the cache will show it, or the next attempt finds that it exists.
-                if matches!(&error, Error::Api { .. }) {
-                    self.pools
-                        .give_back(pool.key(), allocation.address, &holder);
-                }
-                Err(error)
+            .map(Progress::Ready)
+    }
+
+    /// Makes the IPAddress of a claim. An attempt that is not answered may have made it: until that
+    /// is known, the next one asks for the same.
+    async fn make(
+        &self,
+        subject: &Subject<IPAddressClaim>,
+        pool: &Object,
+        chosen: Allocation,
+    ) -> Result<(), Error> {
+        let holder = subject.key().to_string();
+        let body = self.address(subject, pool, &chosen);
+        let addresses = ResourceType::from(IPAddress::KIND);
+        // Also when this future is dropped at the await.
+        self.pools.leave_open(pool.key(), &holder, chosen.clone());
+        let writer = subject.runtime.writer();
+        let made = writer
+            .create(&addresses, &subject.key().namespace, &body)
+            .await;
+        match &made {
+            Ok(_) => self.pools.settle(pool.key(), &holder, Some(chosen.address)),
+            // Of an earlier attempt, or of somebody else: the watch will show.
+            Err(error) if error.is_already_exists() => {}
+            Err(error @ Error::Api { .. }) if !error.leaves_open() => {
+                self.pools.settle(pool.key(), &holder, None);
             }
+            Err(_) => {}
         }
+        made.map(drop)
     }
 
     fn address(
@@ -249,7 +269,15 @@ impl<P: Ipam> ClaimHost<P> {
             return Ok(Outcome::done());
         }
         // What is not ours is not touched; the claim may go all the same.
-        let existing = self.existing(&subject, pool_key).unwrap_or_default();
+        let mut existing = self.existing(&subject, pool_key).unwrap_or_default();
+        if existing.is_none()
+            && let Some(pool) = &pool
+            && let Some(chosen) = self.pools.unanswered(pool_key, &subject.key().to_string())
+        {
+            // Asked for once more, so that it is known to be there, and is not left behind.
+            self.make(&subject, pool, chosen).await?;
+            existing = self.existing(&subject, pool_key).unwrap_or_default();
+        }
         if let Some(object) = existing {
             let address: Arc<IPAddress> = object.decode()?;
             if let (Some(pool), Ok(bits)) = (&pool, address.spec.address.parse::<IpAddr>()) {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::{
     api::{ContractVersionedObjectReference, IPAddress},
     in_cluster_ipam::RangeSet,
-    provider::PoolUse,
+    provider::{Allocation, PoolUse},
     runtime::{Change, Object, ObjectKey, ResourceType, Store},
 };
 
@@ -43,6 +43,8 @@ struct State {
     told: BTreeSet<String>,
     /// Addresses that were given back, and until when nobody gets them. Not kept over a restart.
     resting: BTreeMap<IpAddr, Timestamp>,
+    /// What was chosen for claims whose IPAddress may have been made: the attempt was not answered.
+    unanswered: BTreeMap<String, Allocation>,
     /// Held from the choice of an address until it is in `used`.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -283,9 +285,29 @@ impl Pools {
         Ok(())
     }
 
-    /// Notes that an address was not written after all, or is gone.
-    pub(crate) fn give_back(&self, pool: &ObjectKey, address: IpAddr, holder: &str) {
-        self.update(pool, |used| used.remove(address, holder));
+    /// Notes that nobody said whether the IPAddress of a claim was made.
+    pub(crate) fn leave_open(&self, pool: &ObjectKey, holder: &str, chosen: Allocation) {
+        let mut states = self.book.states();
+        let state = states.entry(self.id(pool)).or_default();
+        state.unanswered.insert(holder.to_owned(), chosen);
+    }
+
+    /// What was chosen for a claim whose IPAddress may have been made. It is asked for again, and
+    /// nothing else.
+    pub(crate) fn unanswered(&self, pool: &ObjectKey, holder: &str) -> Option<Allocation> {
+        let states = self.book.states();
+        states.get(&self.id(pool))?.unanswered.get(holder).cloned()
+    }
+
+    /// Notes which address a claim has after all, if any; another one that was chosen is free.
+    pub(crate) fn settle(&self, pool: &ObjectKey, holder: &str, address: Option<IpAddr>) {
+        let mut states = self.book.states();
+        if let Some(state) = states.get_mut(&self.id(pool))
+            && let Some(chosen) = state.unanswered.remove(holder)
+            && address != Some(chosen.address)
+        {
+            Arc::make_mut(&mut state.used).remove(chosen.address, holder);
+        }
     }
 }
 
