@@ -16,6 +16,8 @@ mod provider;
 mod provider_faults;
 #[path = "it/proxmoxer.rs"]
 mod proxmoxer;
+#[path = "it/records.rs"]
+mod records;
 #[path = "it/rows.rs"]
 mod rows;
 #[path = "it/simulator.rs"]

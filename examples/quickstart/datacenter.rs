@@ -53,6 +53,12 @@ struct Routes {
 }
 
 impl Access {
+    /// One of the credentials, empty when it is not there.
+    pub(crate) fn credential(&self, key: &str) -> &str {
+        let found = self.credentials.iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    }
+
     /// A client of its Proxmox VE.
     pub(crate) fn client(&self, clock: Clock) -> Result<Client, Error> {
         let data = self

@@ -13,6 +13,7 @@
 
 mod arguments;
 mod controllers;
+mod credentials;
 mod datacenter;
 mod directory;
 mod manifest;
@@ -32,6 +33,7 @@ use clap::Parser as _;
 
 use crate::{
     arguments::{Arguments, Part},
+    credentials::Credentials,
     datacenter::{Access, Contents},
     directory::{Directory, Error},
     manifest::Manifest,
@@ -254,11 +256,23 @@ impl Parts {
         view: &mut View,
     ) -> Result<(), Error> {
         let proxmox = self.access.client(self.clock.clone())?;
-        let documents = plan::check(manifest, &self.plane).await?;
+        let mut documents = plan::check(manifest, &self.plane).await?;
+        let credentials =
+            Credentials::look(&self.plane.client, manifest, &self.access, self.simulated).await?;
+        if self.simulated {
+            let (kept, left_out) = credentials::without_real_ones(documents, manifest);
+            documents = kept;
+            if let Some(secret) = left_out {
+                view.say(&format!(
+                    "Secret {secret} of the manifest is left out: the datacenter is simulated, and has its own"
+                ));
+            }
+        }
         if self.simulated
             && let Some(plan) = Plan::read(manifest, &self.plane).await?
         {
-            nothing_missing(&plan.findings(&proxmox, &[]).await?)?;
+            let token = self.access.credential("token");
+            nothing_missing(&plan.findings(&proxmox, token, &[]).await?)?;
         }
         let (namespace, name) = manifest.cluster_key()?;
         let before = match self.simulated {
@@ -269,7 +283,7 @@ impl Parts {
             arguments,
             manifest,
             plane: &self.plane,
-            access: &self.access,
+            credentials,
             proxmox: &proxmox,
             before,
             lab: self.lab.as_ref(),

@@ -4,7 +4,7 @@ use capi_examples::objects;
 use capi_provider_proxmox::{
     api::{ProxmoxCluster, ProxmoxMachineSpec},
     client::Client as ProxmoxClient,
-    provider::{Belonging, MachineGroup, preflight},
+    provider::{Belonging, MachineGroup, grants, preflight},
 };
 use serde_json::Value;
 
@@ -150,10 +150,12 @@ impl Plan {
         Ok(Some(Self { cluster, groups }))
     }
 
-    /// Everything that the datacenter lacks for what is not there yet.
+    /// Everything that the datacenter lacks for what is not there yet, and how to give the token the
+    /// privileges that are among it.
     pub(crate) async fn findings(
         &self,
         client: &ProxmoxClient,
+        token: &str,
         there: &[Belonging],
     ) -> Result<Vec<String>, capi_provider_proxmox::client::Error> {
         let groups: Vec<MachineGroup> = self
@@ -173,16 +175,18 @@ impl Plan {
             .namespace
             .as_deref()
             .unwrap_or_default();
-        Ok(found
+        let texts = found.iter().map(|finding| {
+            let text = finding.to_string();
+            match text.starts_with("spec.") {
+                true => format!("ProxmoxCluster {namespace}/{cluster}: {text}"),
+                false => text,
+            }
+        });
+        let commands = grants(&found, token);
+        let commands = commands
             .iter()
-            .map(|finding| {
-                let text = finding.to_string();
-                match text.starts_with("spec.") {
-                    true => format!("ProxmoxCluster {namespace}/{cluster}: {text}"),
-                    false => text,
-                }
-            })
-            .collect())
+            .map(|command| format!("to grant: {command}"));
+        Ok(texts.chain(commands).collect())
     }
 
     /// What is going to be made, a line each.

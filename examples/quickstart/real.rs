@@ -87,7 +87,8 @@ pub(crate) async fn run(
         for line in plan.lines(&there) {
             view.say(&line);
         }
-        let findings = plan.findings(&proxmox, &there).await;
+        let token = access.credential("token");
+        let findings = plan.findings(&proxmox, token, &there).await;
         nothing_missing(&findings.map_err(|error| explained(url, &error))?)?;
     }
     if !arguments.yes {

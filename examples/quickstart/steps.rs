@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::Arguments,
-    datacenter::{Access, Contents},
+    credentials::{Credentials, Found},
+    datacenter::Contents,
     directory::{Directory, Error},
     manifest::Manifest,
     plane::Plane,
@@ -29,7 +30,8 @@ pub(crate) struct Run<'a> {
     pub(crate) arguments: &'a Arguments,
     pub(crate) manifest: &'a Manifest,
     pub(crate) plane: &'a Plane,
-    pub(crate) access: &'a Access,
+    /// The Secret by which the controllers get into it, where the manifest names one.
+    pub(crate) credentials: Option<Credentials>,
     /// The way into the datacenter, for reading it back.
     pub(crate) proxmox: &'a ProxmoxClient,
     /// What was in a simulated datacenter before; nobody knows who else works in a real one.
@@ -45,6 +47,7 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// All of them.
     pub(crate) async fn all(&mut self, documents: &[Value]) -> Result<(), Error> {
+        self.take_up().await?;
         self.apply(documents).await?;
         self.up("the cluster is up", None).await?;
         self.hand_over().await?;
@@ -107,29 +110,58 @@ impl Run<'_> {
         }
         self.view
             .say(&format!("applied {} objects", documents.len()));
-        let Some((namespace, name)) = self.manifest.credentials() else {
+        let Some(credentials) = self.credentials.take() else {
             return Ok(());
         };
-        let wanted = secret(&namespace, &name, &self.access.credentials);
-        let address = Address::of(&wanted)?;
-        if objects::get(self.client(), &address.path).await?.is_some() {
+        if credentials.found != Found::Nothing {
             return Ok(());
         }
+        let name = credentials.name.as_str();
         self.wait("the missing credentials were noticed", |tree| {
             tree.of_kind("ProxmoxCluster").any(|cluster| {
                 let conditions = cluster["status"]["conditions"].as_array();
                 conditions.into_iter().flatten().any(|condition| {
                     condition["message"]
                         .as_str()
-                        .is_some_and(|text| text.contains(&name))
+                        .is_some_and(|text| text.contains(name))
                 })
             })
         })
         .await?;
-        objects::apply(self.client(), &wanted, false).await?;
+        credentials.supply(self.client()).await?;
         self.view.say(&format!(
-            "supplied Secret {namespace}/{name} with the datacenter's credentials"
+            "supplied Secret {} with the datacenter's credentials",
+            credentials.shown
         ));
+        Ok(())
+    }
+
+    /// What an earlier run on this API server left, whose simulated datacenter went with it: its
+    /// credentials are renewed, its Cluster goes before it is made anew.
+    async fn take_up(&mut self) -> Result<(), Error> {
+        let outdated = |credentials: &&Credentials| credentials.found == Found::Outdated;
+        let Some(credentials) = self.credentials.as_ref().filter(outdated) else {
+            return Ok(());
+        };
+        credentials.supply(&self.plane.client).await?;
+        self.view.say(&format!(
+            "renewed Secret {}, which an earlier run supplied",
+            credentials.shown
+        ));
+        let cluster = self.address("Cluster", &self.name)?;
+        let there = objects::get(self.client(), &cluster.path).await?.is_some();
+        if there && self.lab.is_some() {
+            self.view
+                .say("the Cluster of that run goes first: its simulated datacenter is no more");
+            objects::delete(self.client(), &cluster).await?;
+            let deadline = self.view.elapsed() + self.arguments.timeout();
+            while objects::get(self.client(), &cluster.path).await?.is_some() {
+                self.look().await;
+                if self.view.elapsed() > deadline {
+                    return Err(self.late("the Cluster of an earlier run is gone"));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -150,15 +182,20 @@ impl Run<'_> {
                 return Ok(());
             }
             if self.view.elapsed() > deadline {
-                let chain = self.view.blocked(&self.tree);
-                return Err(format!(
-                    "--timeout: not within {} s: {what}\nwhat blocks:\n  {}",
-                    self.arguments.timeout,
-                    chain.join("\n  ")
-                )
-                .into());
+                return Err(self.late(what));
             }
         }
+    }
+
+    /// What was not done in time, and what blocks it.
+    fn late(&self, what: &str) -> Error {
+        let chain = self.view.blocked(&self.tree);
+        format!(
+            "--timeout: not within {} s: {what}\nwhat blocks:\n  {}",
+            self.arguments.timeout,
+            chain.join("\n  ")
+        )
+        .into()
     }
 
     /// Writes what a person needs to go on by hand, and says the commands.
@@ -300,24 +337,11 @@ fn workers(tree: &Tree) -> BTreeSet<String> {
         .collect()
 }
 
-fn decoded(value: &Value) -> Option<secrecy::SecretSlice<u8>> {
+/// A value of a Secret.
+pub(crate) fn decoded(value: &Value) -> Option<secrecy::SecretSlice<u8>> {
     use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(value.as_str()?)
         .ok()?;
     Some(secrecy::SecretSlice::from(bytes))
-}
-
-/// A Secret.
-fn secret(namespace: &str, name: &str, data: &[(String, String)]) -> Value {
-    let data: serde_json::Map<String, Value> = data
-        .iter()
-        .map(|(key, value)| (key.clone(), json!(value)))
-        .collect();
-    json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": { "namespace": namespace, "name": name },
-        "stringData": data,
-    })
 }

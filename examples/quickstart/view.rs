@@ -262,7 +262,17 @@ fn row(branch: &Branch, object: &Value, again: Option<Duration>) -> Row {
         "MachineSet" => "MachinesReady",
         _ => "Ready",
     };
-    let state = condition(deciding);
+    // What a summary sums up says more.
+    let summed_up = || {
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.find(|one| {
+            one["type"] != deciding && one["status"] == "False" && one["type"] != "Paused"
+        })
+    };
+    let state = match condition(deciding) {
+        Some(state) if state["reason"] == "IssuesReported" => summed_up().or(Some(state)),
+        state => state,
+    };
     // What has no conditions is there, and that is all.
     let ready = match kind {
         "IPAddress" | "InClusterIPPool" => true,

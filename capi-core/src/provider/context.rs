@@ -150,6 +150,22 @@ pub struct AddressRequest {
     pub name: String,
     /// The pool.
     pub pool: ContractVersionedObjectReference,
+    /// Labels of the claim, beside that of the cluster.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the claim.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl AddressRequest {
+    /// A claim without labels and annotations of its own.
+    pub fn new(name: impl Into<String>, pool: ContractVersionedObjectReference) -> Self {
+        Self {
+            name: name.into(),
+            pool,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
 }
 
 /// An address as the pool gave it.

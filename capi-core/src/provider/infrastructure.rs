@@ -1,6 +1,6 @@
 //! The trait of infrastructure providers: machines and what clusters of them share.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
 use secrecy::SecretSlice;
@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::{Capabilities, Context, Progress, ProviderError, ProviderKind, StatusFields};
 use crate::api::{ApiEndpoint, Cluster, FailureDomain, Machine, MachineAddress};
+
+/// Reason of a condition beside `Ready` that is true.
+pub const PROVISIONED: &str = "Provisioned";
 
 /// What names one machine outside, for ever: an id to find it by and a mark that proves it is
 /// the one (a UUID), both chosen before it is made.
@@ -108,6 +111,25 @@ pub trait Infrastructure: Send + Sync + 'static {
     /// The finalizer on the provider's machine objects; `<kind>.<group>` unless said otherwise.
     fn machine_finalizer(&self) -> Option<String> {
         None
+    }
+
+    /// Type of the condition beside `Ready` that says how far a cluster object is, for kinds that
+    /// have one. It then bears the provider's reasons and messages, and [`PROVISIONED`] once all is
+    /// well; `Ready` sums it up in Cluster API's words. Unless said otherwise `Ready` says it itself.
+    fn cluster_condition(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The same for machine objects.
+    fn machine_condition(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Labels of a machine object beside those of its owners. Written with the identity, in the
+    /// same write; labels that are there already stay as they are.
+    fn machine_labels(&self, machine: &Self::Machine) -> BTreeMap<String, String> {
+        let _ = machine;
+        BTreeMap::new()
     }
 
     /// The slots, as scope and slot, that a recorded identity holds: those that

@@ -45,7 +45,8 @@ pub use control_plane::{
 };
 pub use error::{ErrorClass, ProviderError};
 pub use infrastructure::{
-    ClusterContext, ClusterFacts, Identity, Infrastructure, MachineContext, MachineFacts, Recorded,
+    ClusterContext, ClusterFacts, Identity, Infrastructure, MachineContext, MachineFacts,
+    PROVISIONED, Recorded,
 };
 pub use ipam::{Allocation, ClaimContext, Ipam, PoolUse};
 pub use progress::{Again, Progress, Wait};

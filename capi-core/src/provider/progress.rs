@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use super::StatusFields;
+
 /// The answer of a provider's method: done, or waiting for something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
@@ -24,6 +26,8 @@ pub struct Wait {
     pub message: String,
     /// When to call again.
     pub again: Again,
+    /// Status fields of the provider's own that tell how far it is, written with the condition.
+    pub status: StatusFields,
 }
 
 /// When a waiting provider wants to be called again.
@@ -49,6 +53,7 @@ impl<T> Progress<T> {
             reason: reason.into(),
             message: message.into(),
             again: Again::OnEvent,
+            status: StatusFields::new(),
         })
     }
 
@@ -56,6 +61,14 @@ impl<T> Progress<T> {
     pub fn after(mut self, duration: Duration) -> Self {
         if let Self::Waiting(wait) = &mut self {
             wait.again = Again::After(duration);
+        }
+        self
+    }
+
+    /// The same, with status fields of the provider's own. Nothing changes on `Ready`.
+    pub fn with_status(mut self, fields: StatusFields) -> Self {
+        if let Self::Waiting(wait) = &mut self {
+            wait.status.extend(fields);
         }
         self
     }

@@ -4,7 +4,7 @@ use capi_core::api::ContractVersionedObjectReference;
 use capi_core::provider::{AddressFacts, AddressRequest, Progress, ProviderError, Wait};
 use serde_json::{Value, json};
 
-use super::cluster::{DEFAULT_ZONE, has_zone, pool_of};
+use super::cluster::{DEFAULT_ZONE, ZONE_LABEL, has_zone, pool_of};
 use super::desired::device_name;
 use super::{DeviceAddress, MachineCx, reasons};
 use crate::api::{ProxmoxCluster, ProxmoxMachine};
@@ -28,6 +28,15 @@ pub(super) struct GivenAddress {
 }
 
 const POOL_GROUP: &str = "ipam.cluster.x-k8s.io";
+/// Annotation of a claim: its place among those of its device.
+const PLACE_ANNOTATION: &str = "ipam.capmox.cluster.x-k8s.io/pool-ref-counter";
+/// Annotation of claims on the pools of the zone.
+const DEFAULT_GATEWAY_ANNOTATION: &str = "ipam.capmox.cluster.x-k8s.io/default-gateway";
+
+/// The zone that a machine is in.
+pub(super) fn zone(machine: &ProxmoxMachine) -> &str {
+    machine.spec.network.zone.as_deref().unwrap_or(DEFAULT_ZONE)
+}
 
 /// The claims of a machine: for each device those of the zone's pools, then those of the pools it names.
 pub(super) fn wanted(
@@ -35,7 +44,7 @@ pub(super) fn wanted(
     machine: &ProxmoxMachine,
 ) -> Result<Vec<WantedAddress>, ProviderError> {
     let network = &machine.spec.network;
-    let zone = network.zone.as_deref().unwrap_or(DEFAULT_ZONE);
+    let zone = zone(machine);
     if !has_zone(cluster, zone) {
         let message = format!(
             "spec.network.zone: the ProxmoxCluster has no zone {zone:?} in spec.zoneConfig"
@@ -61,16 +70,26 @@ pub(super) fn wanted(
         let device_name = device_name(device, index);
         let mut count = 0;
         let mut claim = |kind: &str, api_group: &str, pool: String, metric, default| {
+            let pool = ContractVersionedObjectReference {
+                kind: kind.to_owned(),
+                name: pool,
+                api_group: api_group.to_owned(),
+            };
+            let claim = format!("{name}-{device_name}-{count:02}-inet");
+            let mut request = AddressRequest::new(claim, pool);
+            let mut annotate = |annotation: &str, value: String| {
+                request.annotations.insert(annotation.to_owned(), value);
+            };
+            annotate(PLACE_ANNOTATION, count.to_string());
+            if default {
+                annotate(DEFAULT_GATEWAY_ANNOTATION, "true".to_owned());
+                request
+                    .labels
+                    .insert(ZONE_LABEL.to_owned(), zone.to_owned());
+            }
             wanted.push(WantedAddress {
                 device: index,
-                request: AddressRequest {
-                    name: format!("{name}-{device_name}-{count:02}-inet"),
-                    pool: ContractVersionedObjectReference {
-                        kind: kind.to_owned(),
-                        name: pool,
-                        api_group: api_group.to_owned(),
-                    },
-                },
+                request,
                 metric,
                 default,
             });

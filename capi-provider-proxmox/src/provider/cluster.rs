@@ -16,9 +16,11 @@ use crate::api::{InClusterZoneReference, IpConfig, ProxmoxCluster};
 /// Zone of the addresses in `ipv4Config` and `ipv6Config` themselves.
 pub(super) const DEFAULT_ZONE: &str = "default";
 /// Label that says which zone a pool, claim or machine is in.
-const ZONE_LABEL: &str = "topology.kubernetes.io/proxmox-zone";
+pub(super) const ZONE_LABEL: &str = "topology.kubernetes.io/proxmox-zone";
 const FAMILY_ANNOTATION: &str = "ipam.capmox.cluster.x-k8s.io/ip-family";
 const METRIC_ANNOTATION: &str = "ipam.capmox.cluster.x-k8s.io/gateway-metric";
+/// Where older versions of CAPMOX read the metric.
+const OLD_METRIC_ANNOTATION: &str = "metric";
 /// Metric of a route through a gateway, unless said.
 const DEFAULT_METRIC: i32 = 100;
 
@@ -135,12 +137,11 @@ fn pool(
         ZONE_LABEL.to_owned(),
         addresses.zone.to_owned(),
     )]));
+    let metric = config.metric.unwrap_or(DEFAULT_METRIC).to_string();
     pool.metadata.annotations = Some(BTreeMap::from([
         (FAMILY_ANNOTATION.to_owned(), family.to_owned()),
-        (
-            METRIC_ANNOTATION.to_owned(),
-            config.metric.unwrap_or(DEFAULT_METRIC).to_string(),
-        ),
+        (METRIC_ANNOTATION.to_owned(), metric.clone()),
+        (OLD_METRIC_ANNOTATION.to_owned(), metric),
     ]));
     Ok(pool)
 }

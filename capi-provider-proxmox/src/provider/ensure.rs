@@ -82,7 +82,27 @@ impl Way<'_> {
             "virtual machine {} on {}",
             self.identity.vmid, self.identity.node
         );
-        Ok(Progress::waiting(on, reason, message).after(again))
+        let wait = Progress::waiting(on, reason, message).after(again);
+        Ok(wait.with_status(self.on_the_way()))
+    }
+
+    /// The task that runs and how far it is, where CAPMOX has them and waits for them if it takes over.
+    fn on_the_way(&self) -> StatusFields {
+        let mut status = StatusFields::new();
+        if self.cx.infrastructure.status.initialization.provisioned == Some(true) {
+            return status;
+        }
+        let memo = self.session.memo(self.uuid());
+        let task = match &memo {
+            Some(Memo::Cloning { upid, .. } | Memo::Starting { upid, .. }) => upid.as_ref(),
+            _ => None,
+        };
+        status.insert("taskRef".into(), json!(task.map(ToString::to_string)));
+        status.insert("vmStatus".into(), json!("pending"));
+        if matches!(memo, Some(Memo::Starting { .. })) {
+            status.insert("bootstrapDataProvided".into(), json!(true));
+        }
+        status
     }
 
     async fn go(&self) -> Step<MachineFacts> {
@@ -459,6 +479,9 @@ impl Way<'_> {
         status.insert("proxmoxNode".into(), json!(node));
         status.insert("vmStatus".into(), json!("ready"));
         status.insert("bootstrapDataProvided".into(), json!(true));
+        // Whoever's they were, they are over.
+        status.insert("taskRef".into(), json!(null));
+        status.insert("retryAfter".into(), json!(null));
         status.insert(
             "ipAddresses".into(),
             addresses::status(&self.cx.infrastructure, given),

@@ -22,7 +22,7 @@ mod preflight;
 mod reserve;
 mod session;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,7 +38,7 @@ pub use desired::ConfigError;
 pub use identity::ProxmoxIdentity;
 pub use inventory::{Belonging, inventory, remove};
 pub use network::{DeviceAddress, GuestFamily, Interface, NetworkError, meta_data, network_config};
-pub use preflight::{Finding, MachineGroup, preflight};
+pub use preflight::{Finding, MachineGroup, grants, preflight};
 
 use self::session::{LostNumbers, Session};
 use crate::api::{ProxmoxCluster, ProxmoxMachine};
@@ -309,6 +309,12 @@ impl ProxmoxProvider {
     }
 }
 
+/// Conditions beside `Ready`, as CAPMOX has them.
+mod conditions {
+    pub(super) const CLUSTER: &str = "ProxmoxAvailable";
+    pub(super) const MACHINE: &str = "VirtualMachineProvisioned";
+}
+
 /// What the steps of a machine share.
 type MachineCx = MachineContext<ProxmoxCluster, ProxmoxMachine>;
 
@@ -323,6 +329,19 @@ impl Infrastructure for ProxmoxProvider {
             .with_failure_domains()
             .with_capacity()
             .with_adopt()
+    }
+
+    fn cluster_condition(&self) -> Option<&'static str> {
+        Some(conditions::CLUSTER)
+    }
+
+    fn machine_condition(&self) -> Option<&'static str> {
+        Some(conditions::MACHINE)
+    }
+
+    fn machine_labels(&self, machine: &ProxmoxMachine) -> BTreeMap<String, String> {
+        let zone = addresses::zone(machine).to_owned();
+        BTreeMap::from([(cluster::ZONE_LABEL.to_owned(), zone)])
     }
 
     fn slots(&self, identity: &ProxmoxIdentity) -> Vec<(String, String)> {

@@ -1,6 +1,6 @@
 //! What a datacenter lacks for a cluster, said before the first clone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -138,6 +138,37 @@ impl std::fmt::Display for Finding {
             }
         }
     }
+}
+
+/// The commands, to be run on a node of Proxmox VE, that give an API token the privileges which are missing: a role
+/// for each place, since a role would otherwise give more than is needed. Empty when none is missing.
+///
+/// A token with privilege separation has what both it and its user have: both get the role.
+#[must_use]
+pub fn grants(findings: &[Finding], token: &str) -> Vec<String> {
+    let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for finding in findings {
+        if let Finding::Privilege { path, privilege } = finding {
+            missing.entry(path).or_default().push(privilege);
+        }
+    }
+    let user = token.split('!').next().unwrap_or_default();
+    let mut commands = Vec::new();
+    for (path, privileges) in missing {
+        let place = path.trim_matches('/').replace('/', "-");
+        let role = match place.as_str() {
+            "" => "capi".to_owned(),
+            place => format!("capi-{place}"),
+        };
+        commands.push(format!(
+            "pveum role add {role} --privs '{}'",
+            privileges.join(" ")
+        ));
+        commands.push(format!(
+            "pveum acl modify {path} --roles {role} --users '{user}' --tokens '{token}'"
+        ));
+    }
+    commands
 }
 
 /// Looks, and changes nothing: everything that is missing for `groups` in the cluster, in one list.

@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use crate::harness::{SECRET, TOKEN, simulator};
 use crate::provider::{images, ours};
 
-const INFRA: &str = "/apis/infrastructure.cluster.x-k8s.io/v1alpha2/namespaces/default";
-const CORE: &str = "/apis/cluster.x-k8s.io/v1beta2/namespaces/default";
-const IPAM: &str = "/apis/ipam.cluster.x-k8s.io/v1beta2/namespaces/default";
+pub(crate) const INFRA: &str = "/apis/infrastructure.cluster.x-k8s.io/v1alpha2/namespaces/default";
+pub(crate) const CORE: &str = "/apis/cluster.x-k8s.io/v1beta2/namespaces/default";
+pub(crate) const IPAM: &str = "/apis/ipam.cluster.x-k8s.io/v1beta2/namespaces/default";
 
-struct Plane {
-    client: kube::Client,
-    simulator: Simulator,
+pub(crate) struct Plane {
+    pub(crate) client: kube::Client,
+    pub(crate) simulator: Simulator,
     task: tokio::task::JoinHandle<()>,
     runtime: Runtime,
 }
@@ -33,7 +33,7 @@ impl Drop for Plane {
 }
 
 impl Plane {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let simulator = simulator();
         let clock = simulator.clock().clone();
         let mut builder = ApiServer::builder().clock(clock.clone()).seed(1);
@@ -75,7 +75,7 @@ impl Plane {
         }
     }
 
-    async fn apply(&self, object: &Value) {
+    pub(crate) async fn apply(&self, object: &Value) {
         let (group, version) = object["apiVersion"]
             .as_str()
             .expect("a version")
@@ -98,19 +98,19 @@ impl Plane {
         }
     }
 
-    async fn delete(&self, path: &str) {
+    pub(crate) async fn delete(&self, path: &str) {
         let request = http::Request::delete(path)
             .body(Vec::new())
             .expect("a path");
         self.client.request_text(request).await.expect("deleted");
     }
 
-    async fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
         let request = http::Request::get(path).body(Vec::new()).expect("a path");
         self.client.request::<Value>(request).await.ok()
     }
 
-    async fn until(&self, path: &str, so: impl Fn(Option<&Value>) -> bool) -> Value {
+    pub(crate) async fn until(&self, path: &str, so: impl Fn(Option<&Value>) -> bool) -> Value {
         for _ in 0..20_000 {
             let found = self.get(path).await;
             if so(found.as_ref()) {
@@ -121,7 +121,7 @@ impl Plane {
         panic!("{path}: {:#}", self.get(path).await.unwrap_or_default());
     }
 
-    async fn cluster(&self) {
+    pub(crate) async fn cluster(&self) {
         let text = |text: &str| base64(text.as_bytes());
         self.apply(&object("v1", "Secret", "creds", json!({
             "data": {"url": text("https://pve1:8006"), "token": text(TOKEN), "secret": text(SECRET)},
@@ -148,7 +148,7 @@ impl Plane {
         .await;
     }
 
-    async fn machine(&self, name: &str) {
+    pub(crate) async fn machine(&self, name: &str) {
         let labels =
             json!({"cluster.x-k8s.io/cluster-name": "c", "cluster.x-k8s.io/control-plane": ""});
         self.apply(&object(
@@ -178,7 +178,7 @@ impl Plane {
         .await;
     }
 
-    async fn provisioned(&self, name: &str) -> Value {
+    pub(crate) async fn provisioned(&self, name: &str) -> Value {
         self.until(&format!("{INFRA}/proxmoxmachines/{name}"), |found| {
             found.is_some_and(|found| found["status"]["initialization"]["provisioned"] == true)
         })
@@ -186,7 +186,7 @@ impl Plane {
     }
 }
 
-fn object(api_version: &str, kind: &str, name: &str, rest: Value) -> Value {
+pub(crate) fn object(api_version: &str, kind: &str, name: &str, rest: Value) -> Value {
     let mut object = rest;
     object["apiVersion"] = json!(api_version);
     object["kind"] = json!(kind);
@@ -195,7 +195,7 @@ fn object(api_version: &str, kind: &str, name: &str, rest: Value) -> Value {
     object
 }
 
-fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }

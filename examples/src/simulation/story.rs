@@ -313,10 +313,11 @@ impl Story {
             let provisioned = machine["status"]["initialization"]["provisioned"] == true;
             let number = machine["spec"]["virtualMachineID"].as_u64();
             let vanished = !there.iter().any(|(vmid, ..)| Some(*vmid) == number);
-            let hopeless = condition(&machine, "Ready").is_some_and(|ready| {
-                ready["status"] == "False"
+            let state = condition(&machine, "VirtualMachineProvisioned");
+            let hopeless = state.is_some_and(|state| {
+                state["status"] == "False"
                     && matches!(
-                        ready["reason"].as_str(),
+                        state["reason"].as_str(),
                         Some("VirtualMachineGone" | "CloningFailed" | "TaskFailed")
                     )
             });

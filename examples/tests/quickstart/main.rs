@@ -13,6 +13,7 @@
 // Programs are waited for in the machine's own time.
 #![allow(clippy::disallowed_methods)]
 
+mod again;
 mod harness;
 mod input;
 mod kubectl;

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use capi_core::clock::Clock;
+use capi_examples::lab::{Lab, LabOptions, TOKEN};
+
 use crate::harness::{Ended, Running, quickstart, start};
 
 /// A simulated datacenter in a process of its own.
@@ -112,6 +115,83 @@ fn a_datacenter_that_does_not_let_us_in_is_said_by_option() {
     assert!(!ended.status.success());
     let expected = "--proxmox-url https://127.0.0.1:1: ";
     assert!(ended.errors.contains(expected), "{}", ended.errors);
+}
+
+/// What an administrator gave the token, but for what makes the machines' virtual network and memory.
+fn privileges() -> std::collections::BTreeSet<String> {
+    [
+        "Datastore.Allocate",
+        "Datastore.AllocateSpace",
+        "Datastore.AllocateTemplate",
+        "Datastore.Audit",
+        "Sys.Audit",
+        "VM.Allocate",
+        "VM.Audit",
+        "VM.Clone",
+        "VM.Config.CDROM",
+        "VM.Config.CPU",
+        "VM.Config.Cloudinit",
+        "VM.Config.Disk",
+        "VM.Config.HWType",
+        "VM.Config.Network",
+        "VM.Config.Options",
+        "VM.GuestAgent.Audit",
+        "VM.PowerMgmt",
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+#[test]
+fn a_privilege_that_is_missing_is_said_with_its_place_and_how_to_grant_it() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let options = LabOptions {
+        nodes: ["pve1", "pve2", "pve3"].map(str::to_owned).to_vec(),
+        templates: vec![9000],
+        speed: 20.0,
+        port: 0,
+        secret: "5ecr3t-0f-the-t0ken".to_owned(),
+    };
+    let lab = runtime
+        .block_on(Lab::open(options, Clock::system()))
+        .unwrap();
+    lab.proxmox.change(|datacenter| {
+        let token = datacenter.tokens.get_mut(TOKEN).unwrap();
+        token.privileges = Some([("/".to_owned(), privileges())].into());
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let token = format!("{TOKEN}=5ecr3t-0f-the-t0ken");
+    let url = lab.url();
+    let fingerprint = lab.fingerprint();
+    let mut command = quickstart([
+        "--yes",
+        "--proxmox-url",
+        &*url,
+        "--proxmox-token",
+        &*token,
+        "--fingerprint",
+        &*fingerprint,
+        "--dir",
+    ]);
+    command.arg(directory.path().join("state"));
+    let manifest = directory.path().join("mine.yaml");
+    std::fs::write(&manifest, include_str!("../../quickstart/cluster.yaml")).unwrap();
+    command.arg("--manifest").arg(manifest);
+    let ended = start(command).end();
+    assert!(!ended.status.success(), "{}", ended.output);
+    for text in [
+        "nothing was made",
+        "the API token lacks the privilege VM.Config.Memory on /vms",
+        "the API token lacks the privilege SDN.Use on /sdn/zones/localnetwork/vmbr0",
+        "to grant: pveum role add capi-vms --privs 'VM.Config.Memory'",
+        "to grant: pveum acl modify /vms --roles capi-vms --users 'capi@pve' --tokens 'capi@pve!manager'",
+    ] {
+        assert!(ended.errors.contains(text), "{text}: {}", ended.errors);
+    }
+    assert!(!ended.errors.contains("5ecr3t"), "{}", ended.errors);
+    let made = lab.proxmox.log();
+    let made = made.iter().filter(|call| call.method != http::Method::GET);
+    assert_eq!(made.count(), 0, "nothing was changed");
 }
 
 #[test]

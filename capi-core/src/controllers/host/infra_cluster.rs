@@ -212,6 +212,7 @@ impl<P: Infrastructure> Controller for InfraClusterHost<P> {
         let Some(mut subject) = Subject::<P::Cluster>::load(runtime, &self.resource, key)? else {
             return Ok(Outcome::done());
         };
+        subject.sum_up(self.provider.cluster_condition());
         if subject.has_annotation(annotations::MANAGED_BY) {
             return Ok(Outcome::done().blocked_on("managed by another system"));
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     api::{Cluster, IPAddress, IPAddressClaim, Machine},
     contract::BootstrapConfigView,
-    plan::condition::{Wanted, is_true, types},
+    plan::condition::{is_true, types},
     provider::{
         ErrorClass, Identity as _, Infrastructure, MachineContext, Progress, ProviderError,
         Recorded, StatusFields,
@@ -40,8 +40,18 @@ pub struct InfraMachineHost<P: Infrastructure> {
     name: String,
     finalizer: String,
     slots: SlotTable,
-    /// Since when calls about machines that were ready fail.
-    failing: Mutex<BTreeMap<ObjectKey, Timestamp>>,
+    failures: Mutex<BTreeMap<ObjectKey, Failures>>,
+}
+
+/// Failures of calls about one machine that may pass by themselves.
+#[derive(Clone, Debug, Default)]
+struct Failures {
+    /// Since when every call failed; none when the last one did not.
+    since: Option<Timestamp>,
+    /// Reason of the last one.
+    reason: String,
+    /// How often it failed for this reason, also with other answers between, until it was ready.
+    count: u32,
 }
 
 impl<P: Infrastructure> InfraMachineHost<P> {
@@ -59,18 +69,30 @@ impl<P: Infrastructure> InfraMachineHost<P> {
             clusters,
             finalizer,
             slots: SlotTable::default(),
-            failing: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
-    /// Since when calls about a machine fail; forgotten when one succeeds.
-    fn failing(&self, key: &ObjectKey, fails: bool, now: Timestamp) -> Timestamp {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        if fails {
-            *failing.entry(key.clone()).or_insert(now)
-        } else {
-            failing.remove(key);
-            now
+    fn failures(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a failure: since when all calls fail, and how often for this reason.
+    fn failed_once_more(&self, key: &ObjectKey, reason: &str, now: Timestamp) -> (Timestamp, u32) {
+        let mut all = self.failures();
+        let failures = all.entry(key.clone()).or_default();
+        if failures.reason != reason {
+            reason.clone_into(&mut failures.reason);
+            failures.count = 0;
+        }
+        failures.count = failures.count.saturating_add(1);
+        (*failures.since.get_or_insert(now), failures.count)
+    }
+
+    /// Notes that a call answered, though the machine is not ready.
+    fn answered(&self, key: &ObjectKey) {
+        if let Some(failures) = self.failures().get_mut(key) {
+            failures.since = None;
         }
     }
 
@@ -83,17 +105,17 @@ impl<P: Infrastructure> InfraMachineHost<P> {
         error: ProviderError,
     ) -> Result<Outcome, Error> {
         let now = subject.runtime.clock().now();
-        let since = self.failing(subject.key(), true, now);
+        let (since, count) = self.failed_once_more(subject.key(), error.reason(), now);
         let lasts = Duration::try_from(now.duration_since(since)).unwrap_or_default();
         if !was_ready || lasts >= READY_GRACE {
-            return subject.unready(Err(error)).await;
+            return subject.failed_again(count, error).await;
         }
         let message = format!(
             "{}; counts as ready until this has lasted {} s",
             error.full_message(),
             READY_GRACE.as_secs()
         );
-        subject.set_condition(Wanted::is_true(types::READY, "Ready").message(message));
+        subject.ready_with(&message);
         subject.failed(error).await
     }
 
@@ -139,8 +161,9 @@ impl<P: Infrastructure> InfraMachineHost<P> {
         let was_ready = subject.is_provisioned();
         if let Some(identity) = self.provider.read_identity(&subject.typed)? {
             // A crash may have come between the two writes of an identity.
+            let labels = self.provider.machine_labels(&subject.typed);
             subject
-                .write_spec(Some(&self.finalizer), provider_id(&identity))
+                .write_spec_and_labels(Some(&self.finalizer), provider_id(&identity), labels)
                 .await?;
             return Ok(Progress::Ready(Recorded {
                 identity,
@@ -153,7 +176,10 @@ impl<P: Infrastructure> InfraMachineHost<P> {
         };
         let (mut spec, status) = self.provider.write_identity(&identity)?;
         spec.extend(provider_id(&identity));
-        subject.write_spec(Some(&self.finalizer), spec).await?;
+        let labels = self.provider.machine_labels(&subject.typed);
+        subject
+            .write_spec_and_labels(Some(&self.finalizer), spec, labels)
+            .await?;
         if !status.is_empty() {
             subject.merge_status(status);
             subject.write_status().await?;
@@ -271,14 +297,17 @@ impl<P: Infrastructure> InfraMachineHost<P> {
             Err(error) if error.class() == ErrorClass::Transient => {
                 return self.failed(subject, recorded.was_ready, error).await;
             }
-            answer => {
-                let now = subject.runtime.clock().now();
-                self.failing(subject.key(), false, now);
-                match answer {
-                    Ok(Progress::Ready(facts)) => facts,
-                    Ok(Progress::Waiting(wait)) => return subject.unready(Ok(wait)).await,
-                    Err(error) => return subject.unready(Err(error)).await,
-                }
+            Ok(Progress::Ready(facts)) => {
+                self.failures().remove(subject.key());
+                facts
+            }
+            Ok(Progress::Waiting(wait)) => {
+                self.answered(subject.key());
+                return subject.unready(Ok(wait)).await;
+            }
+            Err(error) => {
+                self.answered(subject.key());
+                return subject.unready(Err(error)).await;
             }
         };
         if !recorded.was_ready {
@@ -320,6 +349,9 @@ impl<P: Infrastructure> InfraMachineHost<P> {
             match self.provider.destroy(&cx, &recorded).await {
                 Ok(Progress::Ready(())) => {}
                 Ok(Progress::Waiting(wait)) => return subject.unready(Ok(wait)).await,
+                Err(error) if error.class() == ErrorClass::Transient => {
+                    return self.failed(subject, false, error).await;
+                }
                 Err(error) => return subject.unready(Err(error)).await,
             }
         }
@@ -462,9 +494,10 @@ impl<P: Infrastructure> Controller for InfraMachineHost<P> {
     async fn reconcile(&self, runtime: &Runtime, key: &ObjectKey) -> Result<Outcome, Error> {
         let Some(mut subject) = Subject::<P::Machine>::load(runtime, &self.resource, key)? else {
             self.slots.release(key);
-            self.failing(key, false, runtime.clock().now());
+            self.failures().remove(key);
             return Ok(Outcome::done());
         };
+        subject.sum_up(self.provider.machine_condition());
         if let Some(identity) = self.provider.read_identity(&subject.typed)? {
             for (scope, slot) in self.provider.slots(&identity) {
                 self.slots.take(key, &scope, &slot);

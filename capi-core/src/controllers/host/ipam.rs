@@ -508,6 +508,7 @@ fn wait(reason: &'static str, message: String) -> crate::provider::Wait {
         reason: reason.into(),
         message,
         again: crate::provider::Again::OnEvent,
+        status: StatusFields::new(),
     }
 }
 

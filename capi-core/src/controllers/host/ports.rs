@@ -284,6 +284,28 @@ impl Secrets for Ports {
 }
 
 impl Ports {
+    /// An IPAddress that bears the name of a claim which is made only now: the claim was lost, and
+    /// whoever looks for the reason of a certain address should know.
+    async fn tell_of_orphan(&self, claim: &ObjectKey) {
+        let addresses = self.runtime.cache().store(&IPAddress::KIND.into());
+        if addresses.get(claim).is_none() {
+            return;
+        }
+        let message = format!(
+            "IPAddress {claim} exists without its claim; the claim is made anew and takes it over if it is its own"
+        );
+        let writer = self.runtime.writer();
+        writer
+            .event(
+                &self.resource,
+                &self.object,
+                true,
+                "OrphanedIPAddress",
+                &message,
+            )
+            .await;
+    }
+
     fn of_this_cluster(&self, secret: NamedSecret) -> Result<NamedSecret, ProviderError> {
         match (secret.labels.get(labels::CLUSTER_NAME), self.cluster_name()) {
             (Some(theirs), Some(ours)) if theirs != ours => Err(ProviderError::refused(
@@ -323,10 +345,18 @@ impl Addresses for Ports {
                 if let Some(cluster) = self.cluster_name() {
                     spec["clusterName"] = json!(cluster);
                 }
+                let mut metadata = self.metadata(&request.name, false);
+                for (label, value) in &request.labels {
+                    metadata["labels"][label] = json!(value);
+                }
+                if !request.annotations.is_empty() {
+                    metadata["annotations"] = json!(request.annotations);
+                }
+                self.tell_of_orphan(&key).await;
                 let body = json!({
                     "apiVersion": claims.api_version(),
                     "kind": claims.kind(),
-                    "metadata": self.metadata(&request.name, false),
+                    "metadata": metadata,
                     "spec": spec,
                 });
                 let writer = self.runtime.writer();

@@ -1,15 +1,17 @@
 //! The provider's object at hand: its owners, whether it is paused, and its status on the way from
 //! what it is to what it should be, written once.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
     api::{Cluster, Condition, Machine, annotations, labels, patch::merge_patch},
     contract::pluralize,
-    plan::condition::{Conditions, Wanted, is_true, types},
-    provider::{Again, ErrorClass, Progress, ProviderError, ProviderKind, StatusFields, Wait},
+    plan::condition::{Conditions, Summary, Wanted, is_true, types},
+    provider::{
+        Again, ErrorClass, PROVISIONED, Progress, ProviderError, ProviderKind, StatusFields, Wait,
+    },
     runtime::{Error, Object, ObjectKey, Outcome, PolicyRule, ResourceType, Runtime, Watch},
 };
 
@@ -32,6 +34,8 @@ pub(crate) struct Subject<K> {
     conditions: Conditions,
     /// What was set of the conditions, to be set again when the object's generation changes.
     set: Vec<Wanted>,
+    /// The condition that `Ready` sums up, for kinds that have one.
+    summed_up: Option<&'static str>,
 }
 
 impl<K: ProviderKind> Subject<K> {
@@ -61,7 +65,13 @@ impl<K: ProviderKind> Subject<K> {
             before,
             conditions,
             set: Vec::new(),
+            summed_up: None,
         }))
+    }
+
+    /// From here on `Ready` sums up a condition of this type, which says what `Ready` would say.
+    pub(crate) fn sum_up(&mut self, condition: Option<&'static str>) {
+        self.summed_up = condition;
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -182,15 +192,40 @@ impl<K: ProviderKind> Subject<K> {
     }
 
     pub(crate) fn not_ready(&mut self, reason: &str, message: &str) {
-        self.set_condition(Wanted::is_false(types::READY, reason.to_owned()).message(message));
+        let type_ = self.summed_up.unwrap_or(types::READY);
+        self.tell(Wanted::is_false(type_, reason.to_owned()).message(message));
     }
 
     pub(crate) fn ready(&mut self) {
-        self.ready_because("Ready");
+        self.ready_with("");
+    }
+
+    pub(crate) fn ready_with(&mut self, message: &str) {
+        let (type_, reason) = match self.summed_up {
+            Some(type_) => (type_, PROVISIONED),
+            None => (types::READY, "Ready"),
+        };
+        self.tell(Wanted::is_true(type_, reason).message(message));
     }
 
     pub(crate) fn ready_because(&mut self, reason: &'static str) {
         self.set_condition(Wanted::is_true(types::READY, reason));
+    }
+
+    /// Sets the condition that says how far the object is, and the summary of it.
+    fn tell(&mut self, wanted: Wanted) {
+        self.set_condition(wanted);
+        let Some(type_) = self.summed_up else { return };
+        let summary = Summary {
+            target: types::READY,
+            types: &[type_],
+            ignore_if_missing: &[],
+            overrides: &[],
+            strategy: Default::default(),
+        };
+        if let Some(ready) = summary.of(self.conditions.as_slice()) {
+            self.set_condition(ready);
+        }
     }
 
     /// Sets a field of the status.
@@ -222,6 +257,17 @@ impl<K: ProviderKind> Subject<K> {
         finalizer: Option<&str>,
         spec: StatusFields,
     ) -> Result<(), Error> {
+        self.write_spec_and_labels(finalizer, spec, BTreeMap::new())
+            .await
+    }
+
+    /// The same, with labels unless they are there.
+    pub(crate) async fn write_spec_and_labels(
+        &mut self,
+        finalizer: Option<&str>,
+        spec: StatusFields,
+        labels: BTreeMap<String, String>,
+    ) -> Result<(), Error> {
         let mut wanted = self.before.clone();
         for (field, value) in spec {
             wanted["spec"][field] = value;
@@ -236,6 +282,11 @@ impl<K: ProviderKind> Subject<K> {
             let mut finalizers = self.object.finalizers().to_vec();
             finalizers.push(finalizer.to_owned());
             patch["metadata"] = json!({ "finalizers": finalizers });
+        }
+        for (label, value) in labels {
+            if self.object.label(&label).is_none() {
+                patch["metadata"]["labels"][label] = json!(value);
+            }
         }
         if patch.as_object().is_some_and(serde_json::Map::is_empty) {
             return Ok(());
@@ -350,6 +401,7 @@ impl<K: ProviderKind> Subject<K> {
     ) -> Result<Outcome, Error> {
         match answer {
             Ok(wait) => {
+                self.merge_status(wait.status);
                 self.not_ready(&wait.reason, &wait.message);
                 let hold = self.write_status_when(false).await?;
                 let after = match wait.again {
@@ -366,21 +418,8 @@ impl<K: ProviderKind> Subject<K> {
             Err(error) => {
                 let message = error.full_message();
                 self.not_ready(error.reason(), &message);
-                let reason = error.reason();
-                let known = self
-                    .before
-                    .pointer("/status/conditions")
-                    .is_some_and(|list| {
-                        list.as_array().into_iter().flatten().any(|condition| {
-                            condition["reason"] == reason
-                                && condition["message"] == message.as_str()
-                        })
-                    });
-                if !known {
-                    let writer = self.runtime.writer().clone();
-                    writer
-                        .event(&self.resource, &self.object, true, reason, &message)
-                        .await;
+                if !self.told(error.reason(), Some(&message)) {
+                    self.warn(error.reason(), &message).await;
                 }
                 self.write_status().await?;
                 match error.class() {
@@ -401,8 +440,46 @@ impl<K: ProviderKind> Subject<K> {
     /// After an error that may pass by itself: says what is set of it if it does not pass soon,
     /// and returns it, for the queue to back off.
     pub(crate) async fn failed(mut self, error: ProviderError) -> Result<Outcome, Error> {
-        self.write_status_when(false).await?;
+        let told = self.told(error.reason(), None);
+        let held = self.write_status_when(false).await?;
+        // One Event for each kind of failure that lasts until it is described: not for each attempt.
+        if !told && held.is_none() && self.told(error.reason(), None) {
+            self.warn(error.reason(), &error.full_message()).await;
+        }
         Err(error.into())
+    }
+
+    /// The same for an error that came `count` times, with other answers between: from the second time on it is
+    /// described at once, since the attempt that follows would hide it, and told by one Event.
+    pub(crate) async fn failed_again(
+        mut self,
+        count: u32,
+        error: ProviderError,
+    ) -> Result<Outcome, Error> {
+        let message = error.full_message();
+        self.not_ready(error.reason(), &message);
+        self.write_status_when(count > 1).await?;
+        if count == 2 {
+            self.warn(error.reason(), &message).await;
+        }
+        Err(error.into())
+    }
+
+    /// Whether a condition of the object that is stored has this reason, and this message.
+    fn told(&self, reason: &str, message: Option<&str>) -> bool {
+        let conditions = self.before.pointer("/status/conditions");
+        let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+        conditions.any(|known| {
+            known["reason"] == reason && message.is_none_or(|message| known["message"] == message)
+        })
+    }
+
+    /// A warning Event about the object.
+    pub(crate) async fn warn(&self, reason: &str, message: &str) {
+        let writer = self.runtime.writer();
+        writer
+            .event(&self.resource, &self.object, true, reason, message)
+            .await;
     }
 
     /// Waiting for something that the core does.

@@ -2,6 +2,7 @@
 //! API's core played by hand.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -132,6 +133,18 @@ impl<P: Infrastructure> Infrastructure for Watched<P> {
 
     fn machine_finalizer(&self) -> Option<String> {
         self.provider.machine_finalizer()
+    }
+
+    fn cluster_condition(&self) -> Option<&'static str> {
+        self.provider.cluster_condition()
+    }
+
+    fn machine_condition(&self) -> Option<&'static str> {
+        self.provider.machine_condition()
+    }
+
+    fn machine_labels(&self, machine: &P::Machine) -> BTreeMap<String, String> {
+        self.provider.machine_labels(machine)
     }
 
     fn slots(&self, identity: &P::Identity) -> Vec<(String, String)> {

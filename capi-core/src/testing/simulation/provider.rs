@@ -120,14 +120,13 @@ impl Infrastructure for SimulatedInfrastructure {
         recorded: &Recorded<ReferenceIdentity>,
     ) -> Result<Progress<MachineFacts>, ProviderError> {
         self.world.call(&self.who, "ensure").await?;
-        let request = AddressRequest {
-            name: cx.infrastructure.metadata.name.clone().unwrap_or_default(),
-            pool: ContractVersionedObjectReference {
-                api_group: InClusterIPPool::KIND.group.to_owned(),
-                kind: InClusterIPPool::KIND.kind.to_owned(),
-                name: POOL.to_owned(),
-            },
+        let pool = ContractVersionedObjectReference {
+            api_group: InClusterIPPool::KIND.group.to_owned(),
+            kind: InClusterIPPool::KIND.kind.to_owned(),
+            name: POOL.to_owned(),
         };
+        let name = cx.infrastructure.metadata.name.clone();
+        let request = AddressRequest::new(name.unwrap_or_default(), pool);
         let address = ready!(cx.context.addresses().claim(request).await?);
         let mut facts = ready!(self.inner.ensure(cx, recorded).await?);
         match self.world.answer(&self.who, "ensure").await? {
