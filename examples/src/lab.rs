@@ -84,6 +84,15 @@ impl VirtualMachineHost for Nodes {
     }
 }
 
+/// Lets virtual machines of a Proxmox VE be nodes of a Talos datacenter, from the moment they are
+/// switched on.
+pub fn boot_nodes(proxmox: &Simulator, talos: &talos::Datacenter) {
+    proxmox.attach_host(Arc::new(Nodes {
+        talos: talos.clone(),
+        proxmox: proxmox.clone(),
+    }));
+}
+
 /// Tells the guest agent of a machine its addresses, once it has some.
 async fn report(
     talos: talos::Datacenter,

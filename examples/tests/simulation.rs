@@ -2,6 +2,9 @@
 //!
 //! `CAPI_SIMULATION_SEEDS=0..500 cargo test -p capi-examples --test simulation` runs more of them.
 
+#[path = "simulation/unknown_fields.rs"]
+mod unknown_fields;
+
 use std::{collections::BTreeMap, ops::ControlFlow};
 
 use capi_core::testing::simulation::in_order;

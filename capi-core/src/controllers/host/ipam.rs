@@ -7,7 +7,7 @@ use kube_core::Resource as _;
 use serde_json::json;
 
 use super::{
-    pools::{AddressBook, Pools},
+    pools::{AddressBook, Pools, RESTING_ADDRESSES},
     ports::{SlotTable, context},
     subject::{CORE, Subject},
 };
@@ -146,7 +146,8 @@ impl<P: Ipam> ClaimHost<P> {
         let _turn = self.pools.turn(pool.key()).await;
         let now = subject.runtime.clock().now();
         let ranges = self.provider.ranges(&typed);
-        let (taken, free_at) = self.pools.taken(pool.key(), &ranges, now);
+        let rest = self.provider.rest(&typed);
+        let (taken, free_at) = self.pools.taken(pool.key(), &ranges, rest, now);
         let cx = self.context(subject, cluster, typed, taken);
         let allocation = match (self.provider.allocate(&cx).await?, free_at) {
             (Progress::Ready(allocation), _) => allocation,
@@ -284,15 +285,18 @@ impl<P: Ipam> ClaimHost<P> {
                 let typed = pool.decode::<P::Pool>()?;
                 let rest = self.provider.rest(&typed);
                 let used = self.pools.used(pool.key());
+                // Nobody comes after a cluster on its own pools.
+                let going = |cluster: &Arc<Cluster>| cluster.metadata.deletion_timestamp.is_some();
+                let going = cluster.as_ref().is_some_and(going);
                 let cx = self.context(&subject, cluster, typed, used);
                 match self.provider.release(&cx, bits).await {
+                    Ok(Progress::Ready(())) if rest.is_zero() || pool.is_deleting() => {}
                     Ok(Progress::Ready(())) => {
                         // From here on nobody gets it, though the claim goes at once.
-                        if let Ok(until) = subject.runtime.clock().now().checked_add(rest)
-                            && !rest.is_zero()
-                            && !pool.is_deleting()
-                        {
-                            self.pools.rest(pool.key(), bits, until);
+                        let now = subject.runtime.clock().now();
+                        self.pools.rest(pool.key(), bits, rest, now);
+                        if !going {
+                            self.write_down(&subject.runtime, pool.key(), bits).await?;
                         }
                     }
                     Ok(Progress::Waiting(wait)) => return subject.unready(Ok(wait)).await,
@@ -332,6 +336,49 @@ impl<P: Ipam> ClaimHost<P> {
         subject.let_go(CLAIM_FINALIZER).await?;
         Ok(Outcome::done())
     }
+}
+
+impl<P: Ipam> ClaimHost<P> {
+    /// Writes into the pool that an address rests, before anything says that it is free. Addresses that are given
+    /// back at once are written at once.
+    async fn write_down(
+        &self,
+        runtime: &Runtime,
+        pool: &ObjectKey,
+        address: IpAddr,
+    ) -> Result<(), Error> {
+        let _turn = self.pools.turn(pool).await;
+        let now = runtime.clock().now();
+        let Some(entries) = self.pools.unwritten(pool, address, now) else {
+            return Ok(());
+        };
+        let text = serde_json::to_string(&entries)
+            .map_err(|source| Error::decode(RESTING_ADDRESSES, source))?;
+        let patch = json!({ "metadata": { "annotations": { RESTING_ADDRESSES: text } } });
+        let writer = runtime.writer();
+        match writer.merge_patch(&self.pool_kind, pool, &patch).await {
+            Ok(_) => self.pools.wrote(pool, entries),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Takes over what a pool says of addresses that rest.
+fn learn<P: Ipam>(
+    provider: &P,
+    pools: &Pools,
+    runtime: &Runtime,
+    object: &Object,
+) -> Result<(), Error> {
+    let pool = object.decode::<P::Pool>()?;
+    let annotations = pool.meta().annotations.as_ref();
+    let written = annotations.and_then(|annotations| annotations.get(RESTING_ADDRESSES));
+    let now = runtime.clock().now();
+    let rest = provider.rest(&pool);
+    pools.learn(object.key(), written.map(String::as_str), rest, now);
+    Ok(())
 }
 
 #[async_trait]
@@ -427,7 +474,7 @@ impl<P: Ipam> Controller for ClaimHost<P> {
             PolicyRule::new(
                 self.pool_kind.group(),
                 [self.pool_kind.plural()],
-                ["list", "watch"],
+                ["list", "watch", "patch"],
             ),
             PolicyRule::new(CORE, ["clusters"], ["list", "watch"]),
             PolicyRule::new("", ["events"], ["create"]),
@@ -468,6 +515,9 @@ impl<P: Ipam> Controller for ClaimHost<P> {
             && present.contains_key(annotations::PAUSED)
         {
             return Ok(Outcome::done().blocked_on("the pool, which is paused"));
+        }
+        if let Some(pool) = &pool {
+            learn(&*self.provider, &self.pools, runtime, pool)?;
         }
         if deleting {
             return self.release(subject, cluster, &pool_key, pool).await;
@@ -587,6 +637,7 @@ impl<P: Ipam> Controller for PoolHost<P> {
             self.pools.forget(key);
             return Ok(Outcome::done());
         }
+        learn(&*self.provider, &self.pools, runtime, &subject.object)?;
         let ranges = self.provider.ranges(&subject.typed);
         if let Some(others) = self.pools.overlaps(key, &ranges)
             && !others.is_empty()

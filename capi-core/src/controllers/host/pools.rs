@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -14,6 +15,13 @@ use crate::{
     provider::{Allocation, PoolUse},
     runtime::{Change, Object, ObjectKey, ResourceType, Store},
 };
+
+/// Annotation of a pool: until when its addresses rest that were given back, so that a controller which begins anew
+/// knows. A JSON object of times by address.
+pub(crate) const RESTING_ADDRESSES: &str = "ipam.capi.rs/resting-addresses";
+
+/// So many are written down at most; those that rest longest.
+const WRITTEN_DOWN: usize = 1024;
 
 /// Who holds an address that rests.
 const RESTING: &str = "(given back, resting)";
@@ -41,10 +49,12 @@ struct State {
     ranges: RangeSet,
     /// The pools that overlap, as far as they were told.
     told: BTreeSet<String>,
-    /// Addresses that were given back, and until when nobody gets them. Not kept over a restart.
+    /// Addresses that were given back, and until when nobody gets them.
     resting: BTreeMap<IpAddr, Timestamp>,
     /// What was chosen for claims whose IPAddress may have been made: the attempt was not answered.
     unanswered: BTreeMap<String, Allocation>,
+    /// What the pool itself says of them; `None` when it was not read yet.
+    written: Option<BTreeMap<IpAddr, Timestamp>>,
     /// Held from the choice of an address until it is in `used`.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -184,10 +194,13 @@ impl Pools {
 
     /// What is not to be given of a pool: addresses in use, of it and of pools that overlap, and those that rest; and
     /// when the first of the latter is free.
+    ///
+    /// None rests longer than `rest` from now on: the pool's spec may say less than it did.
     pub(crate) fn taken(
         &self,
         pool: &ObjectKey,
         ranges: &RangeSet,
+        rest: Duration,
         now: Timestamp,
     ) -> (Arc<PoolUse>, Option<Timestamp>) {
         let id = self.id(pool);
@@ -199,6 +212,11 @@ impl Pools {
         for (other, state) in states.iter_mut() {
             if !id.shares_network_with(other) {
                 continue;
+            }
+            if *other == id {
+                let latest = now.checked_add(rest).unwrap_or(Timestamp::MAX);
+                let times = state.resting.values_mut();
+                times.for_each(|until| *until = (*until).min(latest));
             }
             state.resting.retain(|_, until| *until > now);
             for (address, until) in &state.resting {
@@ -245,14 +263,88 @@ impl Pools {
         self.book.states().remove(&self.id(pool));
     }
 
-    /// Notes that nobody gets an address before a time.
-    pub(crate) fn rest(&self, pool: &ObjectKey, address: IpAddr, until: Timestamp) {
-        self.book
-            .states()
-            .entry(self.id(pool))
-            .or_default()
+    /// Notes that nobody gets an address for some time. Said again of one that rests, it changes nothing.
+    pub(crate) fn rest(&self, pool: &ObjectKey, address: IpAddr, rest: Duration, now: Timestamp) {
+        // Whole seconds, which is how they are written down.
+        let Ok(until) = now
+            .checked_add(rest)
+            .and_then(|until| Timestamp::from_second(until.as_second().saturating_add(1)))
+        else {
+            return;
+        };
+        let mut states = self.book.states();
+        let state = states.entry(self.id(pool)).or_default();
+        let known = state.resting.entry(address).or_insert(until);
+        if *known <= now {
+            *known = until;
+        }
+    }
+
+    /// Takes over, once, what the pool itself says of addresses that rest: a process before this one wrote it. None
+    /// rests longer than `rest` from now on, whatever its clock said.
+    pub(crate) fn learn(
+        &self,
+        pool: &ObjectKey,
+        annotation: Option<&str>,
+        rest: Duration,
+        now: Timestamp,
+    ) {
+        let mut states = self.book.states();
+        let state = states.entry(self.id(pool)).or_default();
+        if state.written.is_some() {
+            return;
+        }
+        let read = annotation.map(serde_json::from_str::<BTreeMap<IpAddr, Timestamp>>);
+        let written = match read {
+            None => BTreeMap::new(),
+            Some(Ok(written)) => written,
+            Some(Err(error)) => {
+                tracing::warn!(%pool, %error, "annotation {RESTING_ADDRESSES} is unreadable");
+                BTreeMap::new()
+            }
+        };
+        let latest = now.checked_add(rest).unwrap_or(Timestamp::MAX);
+        for (address, until) in &written {
+            let until = (*until).min(latest);
+            if until > now {
+                state.resting.entry(*address).or_insert(until);
+            }
+        }
+        state.written = Some(written);
+    }
+
+    /// What the pool should say of addresses that rest, when it does not say it of this one yet.
+    pub(crate) fn unwritten(
+        &self,
+        pool: &ObjectKey,
+        address: IpAddr,
+        now: Timestamp,
+    ) -> Option<BTreeMap<IpAddr, Timestamp>> {
+        let mut states = self.book.states();
+        let state = states.get_mut(&self.id(pool))?;
+        let until = state.resting.get(&address)?;
+        if state.written.as_ref()?.get(&address) == Some(until) {
+            return None;
+        }
+        state.resting.retain(|_, until| *until > now);
+        let mut wanted: Vec<(IpAddr, Timestamp)> = state
             .resting
-            .insert(address, until);
+            .iter()
+            .map(|(one, until)| (*one, *until))
+            .collect();
+        if wanted.len() > WRITTEN_DOWN {
+            tracing::warn!(%pool, resting = wanted.len(), "not all addresses that rest are written down");
+            wanted.sort_by_key(|(_, until)| std::cmp::Reverse(*until));
+            wanted.truncate(WRITTEN_DOWN);
+        }
+        Some(wanted.into_iter().collect())
+    }
+
+    /// Notes what the pool says now.
+    pub(crate) fn wrote(&self, pool: &ObjectKey, entries: BTreeMap<IpAddr, Timestamp>) {
+        if let Some(state) = self.book.states().get_mut(&self.id(pool)) {
+            state.written = Some(entries);
+        }
     }
 
     /// Waits for the turn to choose an address of a pool.
