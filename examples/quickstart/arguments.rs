@@ -4,6 +4,16 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
+/// What to begin with.
+const EXAMPLES: &str = "\
+Examples:
+  quickstart                          all of it, simulated, and nothing is left
+  quickstart --dir state --serve      stays when the cluster is up; says how to use kubectl and talosctl on it
+  quickstart --print-manifest         the manifest, to change it and give it with --manifest
+  quickstart --manifest mine.yaml --dir state --proxmox-url https://pve1:8006 \\
+      --proxmox-token 'capi@pve!quickstart=SECRET' --fingerprint SHA256
+                                      what a real datacenter lacks, and what would be made in it";
+
 /// A first cluster: Talos on Proxmox VE, from a manifest to nodes that are ready, and away again.
 ///
 /// Without arguments everything runs in this process, on a datacenter that is simulated: the cluster
@@ -13,7 +23,7 @@ use clap::{Parser, ValueEnum};
 /// what will be made were printed, and not without --yes; a second run with the same --dir goes on
 /// with what is there; --cleanup lists (with --yes removes) what this command made for the cluster.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "quickstart")]
+#[command(name = "quickstart", after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Objects to apply, as a user has them; again for more files. An own example when not given.
     #[arg(long, value_name = "FILE")]
@@ -24,13 +34,13 @@ pub(crate) struct Arguments {
     /// Where state is kept: kubeconfigs, talosconfig, secrets, pve.json, isos/, audit.jsonl.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Keep serving when the cluster is up, until Ctrl-C.
+    /// Stay when the cluster is up, until Ctrl-C: for looking around (with --dir, where the kubeconfigs are).
     #[arg(long)]
     pub(crate) serve: bool,
-    /// Stop once the cluster is up, and leave it.
+    /// End once the cluster is up, without scaling, replacing and deleting; what is simulated ends, too.
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Run on this API server instead of an embedded one.
+    /// Run on this API server instead of an embedded one; the kinds that it lacks are installed there.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Run only a part, so that others can be other processes (needs --dir).

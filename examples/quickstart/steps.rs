@@ -230,6 +230,9 @@ impl Run<'_> {
             for line in lines {
                 self.view.say(&format!("next: {line}"));
             }
+        } else {
+            self.view
+                .say("to look around with kubectl and talosctl, run it with --dir DIR --serve");
         }
         Ok(())
     }

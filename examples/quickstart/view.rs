@@ -11,7 +11,7 @@ use capi_core::{
     clock::Clock,
     runtime::{ObjectKey, Runtime},
 };
-use capi_examples::terminal::{Row, fitted, size};
+use capi_examples::terminal::{Row, fitted, height_of, size};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -35,7 +35,8 @@ pub(crate) struct View {
     began: Timestamp,
     terminal: bool,
     json: bool,
-    drawn: usize,
+    /// The lines of the tree that stand above the cursor.
+    drawn: Vec<String>,
     known: BTreeMap<String, Row>,
     moments: Vec<Moment>,
     /// The controllers, when they are in this process: they know when they look again.
@@ -52,7 +53,7 @@ impl View {
             began,
             terminal,
             json,
-            drawn: 0,
+            drawn: Vec::new(),
             known: BTreeMap::new(),
             moments: Vec::new(),
             controllers: None,
@@ -223,9 +224,11 @@ impl View {
     }
 
     fn clear(&mut self) {
-        if self.drawn > 0 {
-            print!("\x1b[{}A\x1b[J", self.drawn);
-            self.drawn = 0;
+        if !self.drawn.is_empty() {
+            // The terminal may have become narrower, and broken them.
+            let rows = height_of(&self.drawn, size().1);
+            print!("\x1b[{rows}A\r\x1b[J");
+            self.drawn.clear();
             self.flush();
         }
     }
@@ -233,11 +236,10 @@ impl View {
     fn draw(&mut self, rows: &[Row]) {
         self.clear();
         let (height, width) = size();
-        let lines = fitted(rows, height, width);
-        for line in &lines {
+        self.drawn = fitted(rows, height, width);
+        for line in &self.drawn {
             println!("{line}");
         }
-        self.drawn = lines.len();
         self.flush();
     }
 

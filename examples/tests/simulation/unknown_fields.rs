@@ -161,13 +161,12 @@ fn plane() -> kube::Client {
         .seed(1);
     let talos = talos::Datacenter::new(options, clock.clone());
     lab::boot_nodes(&proxmox, &talos);
-    let transport = proxmox.clone();
     let provider =
         ProxmoxProvider::new().connector(Arc::new(move |credentials: &Credentials, clock| {
             let token = ApiToken::new(&credentials.token, credentials.secret.clone())?;
             Client::builder(&credentials.urls[0], token, clock)
                 .trust(TlsTrust::danger_accept_any())
-                .transport(Arc::new(transport.clone()))
+                .transport(Arc::new(proxmox.clone()))
                 .build()
         }));
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();

@@ -51,10 +51,10 @@ struct State {
     told: BTreeSet<String>,
     /// Addresses that were given back, and until when nobody gets them.
     resting: BTreeMap<IpAddr, Timestamp>,
-    /// What was chosen for claims whose IPAddress may have been made: the attempt was not answered.
-    unanswered: BTreeMap<String, Allocation>,
     /// What the pool itself says of them; `None` when it was not read yet.
     written: Option<BTreeMap<IpAddr, Timestamp>>,
+    /// What was chosen for claims whose IPAddress may have been made: the attempt was not answered.
+    unanswered: BTreeMap<String, Allocation>,
     /// Held from the choice of an address until it is in `used`.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
