@@ -111,18 +111,20 @@ impl MachineDeploymentController {
                     self.create(runtime, key, set).await?;
                 }
                 MachineDeploymentAction::UpdateSet { set, .. } => {
-                    match apply(runtime, set).await {
-                        // It is gone, or another one: the next plan knows.
-                        Err(error) if error.is_conflict() || error.is_not_found() => {}
+                    let seen = collected.sets.get(&set.name);
+                    match apply(runtime, set, seen.map(AsRef::as_ref)).await {
+                        // The next plan knows.
+                        Err(error) if error.is_not_found() => {}
                         result => result.map(drop)?,
                     }
                 }
-                MachineDeploymentAction::DeleteSet { name, uid } => {
-                    let key = key.sibling(name);
-                    let writer = runtime.writer();
-                    writer
-                        .delete(&sets(), &key, uid, Propagation::Background)
-                        .await?;
+                MachineDeploymentAction::DeleteSet { name, .. } => {
+                    if let Some(seen) = collected.sets.get(name) {
+                        let writer = runtime.writer();
+                        writer
+                            .delete_unchanged(&sets(), seen, Propagation::Background)
+                            .await?;
+                    }
                 }
             }
         }
@@ -138,7 +140,7 @@ impl MachineDeploymentController {
         set: &DesiredSet,
     ) -> Result<(), Error> {
         self.note(key, Some(Box::new(set.clone())));
-        let result = apply(runtime, set).await;
+        let result = apply(runtime, set, None).await;
         if !result.as_ref().is_err_and(Error::leaves_open) {
             self.note(key, None);
         }
@@ -170,7 +172,13 @@ impl MachineDeploymentController {
     }
 }
 
-async fn apply(runtime: &Runtime, set: &DesiredSet) -> Result<Arc<Object>, Error> {
+/// Applies a set; one that exists only in the state in which it was `seen`, since how many machines
+/// it is to have follows from how many it has.
+async fn apply(
+    runtime: &Runtime,
+    set: &DesiredSet,
+    seen: Option<&Object>,
+) -> Result<Arc<Object>, Error> {
     let kind = sets();
     let mut body = json!({
         "apiVersion": kind.api_version(),
@@ -188,6 +196,9 @@ async fn apply(runtime: &Runtime, set: &DesiredSet) -> Result<Arc<Object>, Error
     if !set.uid.is_empty() {
         body["metadata"]["uid"] = json!(set.uid);
     }
+    if let Some(seen) = seen {
+        body["metadata"]["resourceVersion"] = json!(seen.resource_version());
+    }
     let key = ObjectKey::new(set.namespace.as_str(), set.name.as_str());
     runtime.writer().apply(&kind, &key, MANAGER, &body).await
 }
@@ -196,6 +207,8 @@ async fn apply(runtime: &Runtime, set: &DesiredSet) -> Result<Arc<Object>, Error
 struct Collected {
     facts: MachineDeploymentFacts,
     templates: FoundTemplates,
+    /// The sets, by name.
+    sets: BTreeMap<String, Arc<Object>>,
 }
 
 async fn collect(
@@ -212,23 +225,25 @@ async fn collect(
     } else {
         FoundTemplates::find(runtime, namespace, template).await?
     };
+    let sets = sets_of(runtime, key, deployment);
     let facts = MachineDeploymentFacts {
         object: deployment.clone(),
         templates: templates.facts(&owning)?,
         cluster: owning,
-        sets: sets_of(runtime, key, deployment)?,
+        sets: set_facts(&sets)?,
         list_failed: false,
         in_place: InPlace::default(),
     };
-    Ok(Collected { facts, templates })
+    let by_name = |set: Arc<Object>| (set.name().to_owned(), set);
+    Ok(Collected {
+        facts,
+        templates,
+        sets: sets.into_iter().map(by_name).collect(),
+    })
 }
 
-/// The sets that the deployment controls or chooses.
-fn sets_of(
-    runtime: &Runtime,
-    key: &ObjectKey,
-    deployment: &Deployment,
-) -> Result<Vec<SetFacts>, Error> {
+/// The sets that the deployment controls, and those of its Cluster that nobody does.
+fn sets_of(runtime: &Runtime, key: &ObjectKey, deployment: &Deployment) -> Vec<Arc<Object>> {
     let store = runtime.cache().store(&sets());
     let cluster = key.sibling(&deployment.spec.cluster_name);
     let mut found: BTreeMap<ObjectKey, Arc<Object>> = BTreeMap::new();
@@ -242,10 +257,14 @@ fn sets_of(
     for object in unowned {
         found.insert(object.key().clone(), object);
     }
+    found.into_values().collect()
+}
+
+fn set_facts(sets: &[Arc<Object>]) -> Result<Vec<SetFacts>, Error> {
     let mut facts = Vec::new();
-    for object in found.into_values() {
+    for object in sets {
         let set = object.decode::<contract::Object<MachineSetSpec, MachineSetStatus>>()?;
-        let owned = owned_fields(&object, MANAGER)?;
+        let owned = owned_fields(object, MANAGER)?;
         facts.push(SetFacts {
             object: (*set).clone(),
             owned,
@@ -318,6 +337,10 @@ impl Controller for MachineDeploymentController {
                 .await?;
         }
         let done = self.execute(runtime, key, &collected, &plan).await;
+        if done.as_ref().is_err_and(Error::is_conflict) {
+            // What this plan would say is out of date.
+            return done.map(|()| Outcome::done());
+        }
         let (mut status, mut rests) = (None, true);
         if let Some(wanted) = &plan.status {
             // A plan that still does something describes what was before it.

@@ -569,7 +569,11 @@ async fn reconcile(runtime: Runtime, item: Item) -> (Item, Finished) {
             } else {
                 tracing::warn!(error = %error.full_message(), "reconcile failed");
             }
-            ("error", Finished::Failed(retry))
+            let finished = match error.is_conflict() {
+                true => Finished::Overtaken,
+                false => Finished::Failed(retry),
+            };
+            ("error", finished)
         }
         Some(Err(_panic)) => {
             tracing::error!("reconcile panicked");

@@ -65,6 +65,8 @@ pub(crate) enum Finished {
     Done(Option<Duration>),
     /// Badly; with backoff, and not before this time where one is known.
     Failed(Option<Duration>),
+    /// Something changed meanwhile: again at once, with backoff when that happens again.
+    Overtaken,
 }
 
 #[derive(Debug)]
@@ -147,8 +149,14 @@ impl Queue {
                     due = Some(due.map_or(at, |due| due.min(at)));
                 }
             }
-            Finished::Failed(at_least) => {
-                let wait = backoff(&config, entry.failures).max(at_least.unwrap_or_default());
+            Finished::Failed(_) | Finished::Overtaken => {
+                let wait = match (finished, entry.failures) {
+                    (Finished::Failed(at_least), failures) => {
+                        backoff(&config, failures).max(at_least.unwrap_or_default())
+                    }
+                    (_, 0) => Duration::ZERO,
+                    (_, failures) => backoff(&config, failures - 1),
+                };
                 entry.failures = entry.failures.saturating_add(1);
                 let at = now.checked_add(wait).unwrap_or(now);
                 due = Some(due.map_or(at, |due| due.min(at)));
@@ -367,6 +375,22 @@ mod tests {
         assert_eq!(waits, [50, 100, 200]);
         queue.pop(now).unwrap();
         assert_eq!(queue.done(&item("a"), Finished::Done(None), now), 0);
+    }
+
+    #[test]
+    fn who_is_overtaken_comes_again_at_once_but_not_for_ever() {
+        let mut queue = queue();
+        let mut now = at(0);
+        let mut waits = Vec::new();
+        queue.add(item("a"), lane("c"), now);
+        for _ in 0..4 {
+            queue.pop(now).unwrap();
+            queue.done(&item("a"), Finished::Overtaken, now);
+            let due = queue.next_due().unwrap_or(now);
+            waits.push(due.duration_since(now).as_millis());
+            now = due;
+        }
+        assert_eq!(waits, [0, 50, 100, 200]);
     }
 
     #[test]

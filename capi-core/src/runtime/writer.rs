@@ -105,7 +105,8 @@ impl Writer {
     /// Server-side apply with force: the object has these fields, whoever had them before.
     ///
     /// # Errors
-    /// [`Error::is_conflict`] when `metadata.uid` is set and the object is another one.
+    /// [`Error::is_conflict`] when `metadata.uid` is set and the object is another one, or
+    /// `metadata.resourceVersion` is and it changed.
     pub async fn apply(
         &self,
         resource: &ResourceType,
@@ -190,11 +191,41 @@ impl Writer {
         uid: &str,
         propagation: Propagation,
     ) -> Result<bool, Error> {
+        let preconditions = json!({ "uid": uid });
+        self.delete_where(resource, key, uid, preconditions, propagation)
+            .await
+    }
+
+    /// Deletes an object if it is still in this state: for what was chosen by its state. The rest
+    /// is as with [`delete`](Self::delete).
+    ///
+    /// # Errors
+    /// [`Error::is_conflict`] when the object changed, or one of another uid has the name.
+    pub async fn delete_unchanged(
+        &self,
+        resource: &ResourceType,
+        object: &Object,
+        propagation: Propagation,
+    ) -> Result<bool, Error> {
+        let uid = object.uid();
+        let preconditions = json!({ "uid": uid, "resourceVersion": object.resource_version() });
+        self.delete_where(resource, object.key(), uid, preconditions, propagation)
+            .await
+    }
+
+    async fn delete_where(
+        &self,
+        resource: &ResourceType,
+        key: &ObjectKey,
+        uid: &str,
+        preconditions: Value,
+        propagation: Propagation,
+    ) -> Result<bool, Error> {
         let path = format!("{}/{}", resource.path(&key.namespace), key.name);
         let options = json!({
             "apiVersion": "v1",
             "kind": "DeleteOptions",
-            "preconditions": { "uid": uid },
+            "preconditions": preconditions,
             "propagationPolicy": match propagation {
                 Propagation::Background => "Background",
                 Propagation::Foreground => "Foreground",

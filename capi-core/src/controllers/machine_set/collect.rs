@@ -307,9 +307,14 @@ async fn control_plane(
     Ok(state)
 }
 
-/// The names that a plan speaks of.
-pub(super) fn names(plan: &MachineSetPlan, tally: &Tally) -> BTreeMap<Name, String> {
-    let machines = plan.actions.iter().flat_map(|action| match action {
+/// The machines that a plan speaks of, as they were when it was made.
+pub(super) fn chosen(
+    runtime: &Runtime,
+    namespace: &str,
+    plan: &MachineSetPlan,
+    tally: &Tally,
+) -> BTreeMap<Name, Arc<Object>> {
+    let names = plan.actions.iter().flat_map(|action| match action {
         MachineSetAction::ClearRemediation { machines }
         | MachineSetAction::MarkRemediation { machines, .. }
         | MachineSetAction::Propagate { machines }
@@ -317,7 +322,10 @@ pub(super) fn names(plan: &MachineSetPlan, tally: &Tally) -> BTreeMap<Name, Stri
         | MachineSetAction::DeleteMachines { machines } => machines.as_slice(),
         _ => &[],
     });
-    machines
-        .map(|name| (*name, tally.symbols().name(*name).to_owned()))
-        .collect()
+    let store = runtime.cache().store(&machines());
+    let object = |name: &Name| {
+        let key = ObjectKey::new(namespace, tally.symbols().name(*name));
+        Some((*name, store.get(&key)?))
+    };
+    names.filter_map(object).collect()
 }

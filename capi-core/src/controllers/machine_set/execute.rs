@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
@@ -50,13 +50,14 @@ impl MachineSetController {
         set: &SetObject,
         collected: &Collected,
         plan: &MachineSetPlan,
-        names: &BTreeMap<Name, String>,
+        machines: BTreeMap<Name, Arc<Object>>,
     ) -> Result<(), Error> {
         let work = Work {
             runtime,
             object,
             set,
-            names,
+            machines,
+            marked: Mutex::default(),
         };
         let mut first = Ok(());
         let mut note = |result: Result<(), Error>| {
@@ -246,17 +247,18 @@ struct Work<'a> {
     runtime: &'a Runtime,
     object: &'a Arc<Object>,
     set: &'a SetObject,
-    names: &'a BTreeMap<Name, String>,
+    /// The machines that the plan speaks of, as it saw them.
+    machines: BTreeMap<Name, Arc<Object>>,
+    /// Those that were marked since, as they are now.
+    marked: Mutex<BTreeMap<ObjectKey, Arc<Object>>>,
 }
 
 impl Work<'_> {
-    /// The machines of some names that still exist.
+    /// The machines of some names, as the plan saw them, or as this left them.
     fn objects(&self, machines: &[Name]) -> Vec<Arc<Object>> {
-        let store = self.runtime.cache().store(&self::machines());
-        let namespace = self.set.metadata.namespace.as_str();
-        let names = machines.iter().filter_map(|name| self.names.get(name));
-        names
-            .filter_map(|name| store.get(&ObjectKey::new(namespace, name.as_str())))
+        let marked = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = machines.iter().filter_map(|name| self.machines.get(name));
+        seen.map(|seen| Arc::clone(marked.get(seen.key()).unwrap_or(seen)))
             .collect()
     }
 
@@ -297,11 +299,12 @@ impl Work<'_> {
 
     async fn delete(&self, machine: Arc<Object>) -> Result<(), Error> {
         let (writer, kind) = (self.runtime.writer(), machines());
-        let (key, uid) = (machine.key(), machine.uid());
         match writer
-            .delete(&kind, key, uid, Propagation::Background)
+            .delete_unchanged(&kind, &machine, Propagation::Background)
             .await
         {
+            // Whether it is still the one to go is for the next plan.
+            Err(error) if error.is_conflict() => Err(error),
             Ok(_) => {
                 let message = format!("Deleted Machine {:?}", machine.name());
                 self.event(false, "SuccessfulDelete", &message).await;
@@ -370,9 +373,13 @@ impl Work<'_> {
             "status": { "conditions": conditions.into_vec() },
         });
         let writer = self.runtime.writer();
-        writer
+        let marked = writer
             .merge_patch_status(&machines(), machine.key(), &patch)
             .await?;
+        self.marked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(marked.key().clone(), marked);
         Ok(())
     }
 

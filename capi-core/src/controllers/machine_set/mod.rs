@@ -67,10 +67,10 @@ impl std::fmt::Debug for MachineSetController {
     }
 }
 
-/// A plan, with the names in the place of their symbols.
+/// A plan, with the machines in the place of their symbols.
 struct Planned {
     plan: MachineSetPlan,
-    names: BTreeMap<Name, String>,
+    machines: BTreeMap<Name, Arc<Object>>,
 }
 
 impl MachineSetController {
@@ -115,8 +115,9 @@ impl MachineSetController {
                     .tally
                     .set_order(&order.unwrap_or(crate::api::MachineDeletionOrder::Random));
                 let plan = machine_set::plan(facts, &entry.tally, now);
-                let names = collect::names(&plan, &entry.tally);
-                Planned { plan, names }
+                let namespace = &object.metadata.namespace;
+                let machines = collect::chosen(runtime, namespace, &plan, &entry.tally);
+                Planned { plan, machines }
             })
     }
 }
@@ -184,7 +185,7 @@ impl Controller for MachineSetController {
         let now = runtime.clock().now();
         let mut collected = self.collect(runtime, &set, now).await?;
         collected.names = names;
-        let Planned { plan, names } = self.plan(runtime, &collected.facts, now);
+        let Planned { plan, machines } = self.plan(runtime, &collected.facts, now);
 
         let lets_go = plan.metadata.lets_go(&set.metadata);
         let mut execution = Execution {
@@ -198,8 +199,12 @@ impl Controller for MachineSetController {
         }
         let newest = Arc::clone(&execution.object);
         let done = self
-            .execute(runtime, &newest, &set, &collected, &plan, &names)
+            .execute(runtime, &newest, &set, &collected, &plan, machines)
             .await;
+        if done.as_ref().is_err_and(Error::is_conflict) {
+            // What this plan would say is out of date.
+            return done.map(|()| Outcome::done());
+        }
         let (mut status, mut rests) = (None, true);
         if let Some(wanted) = &plan.status {
             rests = wanted.is_at_rest(&set);

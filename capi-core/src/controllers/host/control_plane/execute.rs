@@ -135,12 +135,19 @@ impl<P: ControlPlane> ControlPlaneHost<P> {
             ControlPlaneAction::ReleaseMachine { name } => {
                 self.annotate(subject, name, Value::Null).await?;
             }
-            ControlPlaneAction::DeleteMachine { name, uid } => {
-                let key = subject.key().sibling(name);
-                let writer = subject.runtime.writer();
-                writer
-                    .delete(&Machine::KIND.into(), &key, uid, Propagation::Background)
-                    .await?;
+            ControlPlaneAction::DeleteMachine { name, .. } => {
+                let machines = Machine::KIND.into();
+                let store = subject.runtime.cache().store(&machines);
+                // One that changed since, by this plan's own actions too, may not be the one to go.
+                if let Some(seen) = collected.machines.get(name)
+                    && let Some(found) = store.get(seen.key())
+                    && found.resource_version() == seen.resource_version()
+                {
+                    let writer = subject.runtime.writer();
+                    writer
+                        .delete_unchanged(&machines, seen, Propagation::Background)
+                        .await?;
+                }
                 return Ok(true);
             }
             ControlPlaneAction::PrepareRemoval { name } => {
