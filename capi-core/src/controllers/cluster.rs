@@ -13,7 +13,10 @@ use super::{
     execute::{Ending, Execution, act},
 };
 use crate::{
-    api::{Cluster, Machine, MachineDeployment, MachineSet, Time, labels},
+    api::{
+        Cluster, ClusterStatus, Machine, MachineCounters, MachineDeployment, MachineSet, Time,
+        labels,
+    },
     contract::{ControlPlaneView, InfraClusterView, Object as Facts},
     plan::{
         Action, ActionFailure,
@@ -119,10 +122,11 @@ impl ClusterController {
             // Until now it need not have answered.
             execution.runtime.workloads().retry(execution.object.key());
         }
-        // Others wait for it.
+        // Others wait for it, or nothing more is on its way.
         let due = before.initialization != after.initialization
             || initialized
-            || becomes(types::AVAILABLE);
+            || becomes(types::AVAILABLE)
+            || plan.blocked_on.is_empty() && plan.errors.is_empty() && is_at_rest(facts, after);
         let status = execution.status_patch(before, after)?;
         let status = status.filter(|_| plan.status_changed);
         let hold = execution.hold(&status, due || status.is_none());
@@ -140,6 +144,30 @@ impl ClusterController {
             })
             .await
     }
+}
+
+/// Whether all machines are as they are wanted.
+fn is_at_rest(facts: &ClusterFacts, status: &ClusterStatus) -> bool {
+    let even = |counters: &MachineCounters| {
+        [
+            counters.replicas,
+            counters.ready_replicas,
+            counters.available_replicas,
+            counters.up_to_date_replicas,
+        ]
+        .into_iter()
+        .all(|count| count == counters.desired_replicas)
+    };
+    let workers = facts.descendants.iter().all(|descendants| {
+        let mut told = descendants.machine_deployments.iter();
+        // One that is deleted, or that does not say yet how many it has, is not at rest.
+        told.all(|group| group.replicas.is_some() && !group.metadata.is_deleting())
+    });
+    !facts.cluster.metadata.is_deleting()
+        && status.control_plane.desired_replicas.is_some()
+        && even(&status.control_plane)
+        && even(&status.workers)
+        && workers
 }
 
 /// What is known of the kubeconfig of a Cluster without control plane object.

@@ -82,7 +82,8 @@ impl WantedSetStatus {
         status
     }
 
-    /// Whether all is as it is wanted, so that nothing more is on its way.
+    /// Whether all is as it is wanted, so that nothing more is on its way. Machines of an old set are
+    /// not up to date and never will be; its deployment waits for the other counts.
     #[must_use]
     pub fn is_at_rest(&self, object: &Object<MachineSetSpec, MachineSetStatus>) -> bool {
         let deleting = object.metadata.is_deleting();
@@ -92,14 +93,9 @@ impl WantedSetStatus {
             object.spec.replicas
         };
         self.counters.is_some_and(|counters| {
-            [
-                counters.replicas,
-                counters.ready,
-                counters.available,
-                counters.up_to_date,
-            ]
-            .into_iter()
-            .all(|count| Some(count) == desired)
+            [counters.replicas, counters.ready, counters.available]
+                .into_iter()
+                .all(|count| Some(count) == desired)
         })
     }
 }

@@ -166,8 +166,10 @@ impl Hub {
         self.added.notify_one();
     }
 
-    pub(crate) fn pop(&self, now: Timestamp) -> Option<Item> {
-        self.queue().pop(now)
+    /// The next object, with the cluster that it counts for; `most` are handed out at once of one
+    /// cluster.
+    pub(crate) fn pop(&self, now: Timestamp, most: usize) -> Option<(Item, ObjectKey)> {
+        self.queue().pop(now, most)
     }
 
     pub(crate) fn done(&self, item: &Item, finished: Finished, now: Timestamp) -> u32 {

@@ -12,13 +12,13 @@ use std::{
 };
 
 use futures::FutureExt as _;
-use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::{
     Cache, Connector, Controller, Error, KubeconfigConnector, LeaseConfig, Metrics, ObjectKey,
     Pace, QueueConfig, ResourceType, Selection, Workloads, Writer,
     external::custom_resource_definitions,
+    fair::Fair,
     hub::Hub,
     lease::Elector,
     queue::{Finished, Item},
@@ -448,12 +448,14 @@ impl Manager {
         }
         let hub = &self.runtime.0.hub;
         let clock = self.runtime.clock();
-        let mut running: JoinSet<(Item, Finished)> = JoinSet::new();
+        let running = Fair::new(clock.clone());
+        // A quarter is always left to other clusters.
+        let most = self.concurrency - self.concurrency / 4;
         loop {
             while running.len() < self.concurrency
-                && let Some(item) = hub.pop(clock.now())
+                && let Some((item, cluster)) = hub.pop(clock.now(), most)
             {
-                running.spawn(reconcile(self.runtime.clone(), item));
+                running.spawn(cluster, reconcile(self.runtime.clone(), item));
             }
             let full = running.len() >= self.concurrency;
             let wait = match hub.next_due() {
@@ -466,14 +468,14 @@ impl Manager {
             tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                Some(ended) = running.join_next(), if !running.is_empty() => self.ended(ended),
+                Some(ended) = running.next() => self.ended(&ended),
                 () = hub.added.notified(), if !full => {}
                 () = clock.sleep(wait), if wait != Duration::MAX => {}
             }
         }
         let drained = async {
-            while let Some(ended) = running.join_next().await {
-                self.ended(ended);
+            while let Some(ended) = running.next().await {
+                self.ended(&ended);
             }
         };
         tokio::select! {
@@ -483,14 +485,9 @@ impl Manager {
         }
     }
 
-    fn ended(&self, ended: Result<(Item, Finished), tokio::task::JoinError>) {
-        // Reconciles catch their panics, so a task fails only when it is aborted.
-        if let Ok((item, finished)) = ended {
-            self.runtime
-                .0
-                .hub
-                .done(&item, finished, self.runtime.clock().now());
-        }
+    fn ended(&self, (item, finished): &(Item, Finished)) {
+        let now = self.runtime.clock().now();
+        self.runtime.0.hub.done(item, *finished, now);
     }
 
     /// Waits for a kind's first list, however long it takes: its definition may still come.

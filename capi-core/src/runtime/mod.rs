@@ -9,6 +9,7 @@ mod cache;
 mod controller;
 mod error;
 mod external;
+mod fair;
 mod hub;
 mod lease;
 mod manager;

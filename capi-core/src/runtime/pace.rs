@@ -4,7 +4,9 @@
 //! written when it has stood still for [`QUIET`] and nothing of its cluster was written meanwhile;
 //! one that never comes to stand is written all the same once its patience is over. So a machine
 //! that comes up without a break is described once, at the end, while one that waits for something
-//! says for what a quarter of a second later. Pure: the caller brings the time.
+//! says for what a quarter of a second later. Where writes themselves take long, as on a server
+//! under load, a pause between two of them says less, and all of that takes longer in proportion.
+//! Pure: the caller brings the time.
 
 use std::{
     collections::BTreeMap,
@@ -19,11 +21,20 @@ use serde_json::Value;
 use super::{Object, ObjectKey, ResourceType};
 use crate::plan::row::fingerprint;
 
-/// How long a state on the way, and its cluster, must stand still before it is written.
+/// How long a state on the way, and its cluster, must stand still before it is written; longer
+/// where writes are slow, and never more than 2 seconds.
 pub const QUIET: Duration = Duration::from_millis(250);
+const QUIET_MAX: Duration = Duration::from_secs(2);
+/// So many writes, one after the other, fit into what counts as standing still.
+const QUIET_WRITES: u32 = 6;
 
-/// How long a state on the way may be held back at most.
+/// How long a state on the way may be held back at most; longer where writes are slow, and never
+/// more than 15 seconds.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_MAX: Duration = Duration::from_secs(15);
+
+/// What a write took counts so much less than what those before it took.
+const SMOOTHING: u32 = 16;
 
 /// Clusters whose last write is remembered; beyond that, those that rest are forgotten.
 const CLUSTERS: usize = 1024;
@@ -41,6 +52,21 @@ struct Held {
 struct State {
     held: BTreeMap<(ResourceType, ObjectKey), Held>,
     written: BTreeMap<ObjectKey, Timestamp>,
+    /// How long writes take.
+    latency: Duration,
+}
+
+impl State {
+    fn quiet(&self) -> Duration {
+        let writes = self.latency.saturating_mul(QUIET_WRITES);
+        writes.clamp(QUIET, QUIET_MAX)
+    }
+
+    /// As much more than usual as the quiet time is.
+    fn patience(&self) -> Duration {
+        let more = self.quiet().as_secs_f64() / QUIET.as_secs_f64();
+        PATIENCE.mul_f64(more).min(PATIENCE_MAX)
+    }
 }
 
 /// What is held back, and when something of each cluster was last written.
@@ -74,11 +100,12 @@ impl Pace {
             first: before.map_or(now, |held| held.first),
         };
         let passed = |since| Duration::try_from(now.duration_since(since)).unwrap_or_default();
-        let still = QUIET.saturating_sub(passed(held.since));
-        let rests = busy.map_or(Duration::ZERO, |busy| QUIET.saturating_sub(passed(busy)));
+        let quiet = all.quiet();
+        let still = quiet.saturating_sub(passed(held.since));
+        let rests = busy.map_or(Duration::ZERO, |busy| quiet.saturating_sub(passed(busy)));
         let wait = still
             .max(rests)
-            .min(PATIENCE.saturating_sub(passed(held.first)));
+            .min(all.patience().saturating_sub(passed(held.first)));
         if wait.is_zero() {
             all.held.remove(&id);
             return None;
@@ -92,12 +119,14 @@ impl Pace {
         self.lock().held.remove(&(resource.clone(), object.clone()));
     }
 
-    /// Something of a cluster was written.
-    pub(crate) fn wrote(&self, cluster: ObjectKey, now: Timestamp) {
+    /// Something of a cluster was written, which took so long.
+    pub(crate) fn wrote(&self, cluster: ObjectKey, took: Duration, now: Timestamp) {
         let mut all = self.lock();
+        all.latency = (all.latency * (SMOOTHING - 1) + took.min(QUIET_MAX)) / SMOOTHING;
         if all.written.len() >= CLUSTERS && !all.written.contains_key(&cluster) {
+            let quiet = all.quiet();
             all.written.retain(|_, at| {
-                Duration::try_from(now.duration_since(*at)).is_ok_and(|past| past < QUIET)
+                Duration::try_from(now.duration_since(*at)).is_ok_and(|past| past < quiet)
             });
         }
         all.written.insert(cluster, now);
@@ -169,11 +198,11 @@ mod tests {
         let (pace, a) = (Pace::default(), machine("a"));
         let mut time = 0;
         while pace.hold(&machines(), &a, &1, at(time)).is_some() {
-            pace.wrote(ObjectKey::new("n", "c"), at(time));
+            pace.wrote(ObjectKey::new("n", "c"), Duration::ZERO, at(time));
             time += 10;
         }
         assert_eq!(time, millis(PATIENCE));
-        pace.wrote(ObjectKey::new("n", "other"), at(time));
+        pace.wrote(ObjectKey::new("n", "other"), Duration::ZERO, at(time));
         assert_eq!(
             pace.hold(&machines(), &a, &1, at(time + millis(QUIET))),
             Some(QUIET),
@@ -184,6 +213,34 @@ mod tests {
             None,
             "other clusters do not matter"
         );
+    }
+
+    #[test]
+    fn where_writes_are_slow_a_state_stands_still_later() {
+        let (pace, a) = (Pace::default(), machine("a"));
+        let other = || ObjectKey::new("n", "other");
+        let hold = |state: i32| pace.hold(&machines(), &a, &state, at(0));
+        for _ in 0..200 {
+            pace.wrote(other(), Duration::from_millis(20), at(0));
+        }
+        assert_eq!(hold(1), Some(QUIET), "twelve of them fit");
+        for _ in 0..200 {
+            pace.wrote(other(), Duration::from_millis(100), at(0));
+        }
+        let held = hold(2).expect("held back");
+        assert!(
+            held > QUIET.mul_f64(2.3) && held <= QUIET.mul_f64(2.4),
+            "{held:?}"
+        );
+        for _ in 0..200 {
+            pace.wrote(other(), Duration::from_secs(60), at(0));
+        }
+        let held = hold(3).expect("held back");
+        assert!(
+            held <= QUIET_MAX && held > QUIET_MAX.mul_f64(0.9),
+            "{held:?}"
+        );
+        assert!(pace.lock().patience() <= PATIENCE_MAX);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! An object is handed out at once when its first event comes; after that a token bucket per
 //! object bounds how often. Failures back off exponentially. No object is handed out twice at
-//! once. Clusters take turns, so that one with a thousand changing machines does not hold up
-//! another. Pure: the caller brings the time.
+//! once. Clusters take turns, and none has all that runs at once, so that one with a thousand
+//! changing machines does not hold up another. Pure: the caller brings the time.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -75,7 +75,11 @@ pub(crate) struct Queue {
     entries: BTreeMap<Item, Entry>,
     lanes: BTreeMap<ObjectKey, VecDeque<Item>>,
     turns: VecDeque<ObjectKey>,
+    /// Objects of each lane that are running.
+    running: BTreeMap<ObjectKey, usize>,
     delayed: BTreeSet<(Timestamp, Item)>,
+    /// Objects that ended since those without a need of memory were last looked for.
+    ended: usize,
 }
 
 impl Queue {
@@ -85,7 +89,9 @@ impl Queue {
             entries: BTreeMap::new(),
             lanes: BTreeMap::new(),
             turns: VecDeque::new(),
+            running: BTreeMap::new(),
             delayed: BTreeSet::new(),
+            ended: 0,
         }
     }
 
@@ -103,8 +109,9 @@ impl Queue {
         self.schedule(item, at, now);
     }
 
-    /// The next object, which is then running until [`done`](Self::done).
-    pub(crate) fn pop(&mut self, now: Timestamp) -> Option<Item> {
+    /// The next object and its lane, of which no more than `most` run at once; it is then running
+    /// until [`done`](Self::done).
+    pub(crate) fn pop(&mut self, now: Timestamp, most: usize) -> Option<(Item, ObjectKey)> {
         while let Some((due, _)) = self.delayed.first() {
             if *due > now {
                 break;
@@ -116,21 +123,23 @@ impl Queue {
                 self.make_ready(item);
             }
         }
-        let lane = self.turns.pop_front()?;
+        let free = |lane: &ObjectKey| self.running.get(lane).is_none_or(|count| *count < most);
+        let lane = self.turns.remove(self.turns.iter().position(free)?)?;
         let items = self.lanes.get_mut(&lane)?;
         let item = items.pop_front()?;
         if items.is_empty() {
             self.lanes.remove(&lane);
         } else {
-            self.turns.push_back(lane);
+            self.turns.push_back(lane.clone());
         }
+        *self.running.entry(lane.clone()).or_default() += 1;
         if let Some(entry) = self.entries.get_mut(&item) {
             entry.ready = false;
             entry.running = true;
             refill(entry, &self.config, now);
             entry.tokens = (entry.tokens - 1.0).max(-1.0);
         }
-        Some(item)
+        Some((item, lane))
     }
 
     /// The object is no longer running. Returns how many failures in a row it has now.
@@ -139,6 +148,14 @@ impl Queue {
         let Some(entry) = self.entries.get_mut(item) else {
             return 0;
         };
+        if entry.running
+            && let Some(count) = self.running.get_mut(&entry.lane)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.running.remove(&entry.lane);
+            }
+        }
         entry.running = false;
         let dirty = std::mem::take(&mut entry.dirty);
         let mut due = entry.due.take();
@@ -169,8 +186,7 @@ impl Queue {
         }
         match due {
             Some(at) => self.schedule(item.clone(), at, now),
-            None if failures == 0 => self.forget_if_rested(item, now),
-            None => {}
+            None => self.forget_the_rested(now),
         }
         failures
     }
@@ -202,7 +218,7 @@ impl Queue {
             tokens: burst,
             refilled: now,
         });
-        if !entry.ready {
+        if !entry.ready && !entry.running {
             entry.lane = lane;
         }
         entry
@@ -256,15 +272,23 @@ impl Queue {
         items.push_back(item);
     }
 
-    /// An object whose bucket is full again needs no memory.
-    fn forget_if_rested(&mut self, item: &Item, now: Timestamp) {
-        let config = self.config;
-        if let Some(entry) = self.entries.get_mut(item) {
-            refill(entry, &config, now);
-            if entry.tokens >= f64::from(config.burst) {
-                self.entries.remove(item);
-            }
+    /// An object that waits for nothing and whose bucket is full again needs no memory. Looked for
+    /// when half as many have ended as are known.
+    fn forget_the_rested(&mut self, now: Timestamp) {
+        self.ended += 1;
+        if self.ended < (self.entries.len() / 2).max(64) {
+            return;
         }
+        self.ended = 0;
+        let config = self.config;
+        self.entries.retain(|_, entry| {
+            refill(entry, &config, now);
+            entry.running
+                || entry.ready
+                || entry.due.is_some()
+                || entry.failures > 0
+                || entry.tokens < f64::from(config.burst)
+        });
     }
 }
 
@@ -302,6 +326,11 @@ mod tests {
         Timestamp::from_millisecond(1_000_000 + milliseconds).unwrap()
     }
 
+    fn pop(queue: &mut Queue, milliseconds: i64) -> Option<Item> {
+        let (item, _) = queue.pop(at(milliseconds), 64)?;
+        Some(item)
+    }
+
     fn queue() -> Queue {
         Queue::new(QueueConfig {
             burst: 2,
@@ -315,19 +344,19 @@ mod tests {
         let mut queue = queue();
         queue.add(item("a"), lane("c"), at(0));
         queue.add(item("a"), lane("c"), at(0));
-        assert_eq!(queue.pop(at(0)), Some(item("a")));
-        assert_eq!(queue.pop(at(0)), None);
+        assert_eq!(pop(&mut queue, 0), Some(item("a")));
+        assert_eq!(pop(&mut queue, 0), None);
     }
 
     #[test]
     fn an_event_during_a_reconcile_brings_one_more_after_it() {
         let mut queue = queue();
         queue.add(item("a"), lane("c"), at(0));
-        queue.pop(at(0));
+        pop(&mut queue, 0);
         queue.add(item("a"), lane("c"), at(1));
-        assert_eq!(queue.pop(at(1)), None, "never two at once");
+        assert_eq!(pop(&mut queue, 1), None, "never two at once");
         queue.done(&item("a"), Finished::Done(None), at(2));
-        assert_eq!(queue.pop(at(2)), Some(item("a")));
+        assert_eq!(pop(&mut queue, 2), Some(item("a")));
     }
 
     #[test]
@@ -337,7 +366,7 @@ mod tests {
         let mut now = 0;
         queue.add(item("a"), lane("c"), at(now));
         while times.len() < 4 {
-            if queue.pop(at(now)).is_some() {
+            if pop(&mut queue, now).is_some() {
                 times.push(now);
                 queue.add(item("a"), lane("c"), at(now));
                 queue.done(&item("a"), Finished::Done(None), at(now));
@@ -355,8 +384,37 @@ mod tests {
             queue.add(item(name), lane("a"), at(0));
         }
         queue.add(item("b1"), lane("b"), at(0));
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop(at(0))).collect();
+        let order: Vec<_> = std::iter::from_fn(|| pop(&mut queue, 0)).collect();
         assert_eq!(order, [item("a1"), item("b1"), item("a2"), item("a3")]);
+    }
+
+    #[test]
+    fn no_cluster_has_all_that_runs_at_once() {
+        let mut queue = queue();
+        for name in ["a1", "a2", "a3"] {
+            queue.add(item(name), lane("a"), at(0));
+        }
+        assert_eq!(queue.pop(at(0), 2), Some((item("a1"), lane("a"))));
+        assert_eq!(queue.pop(at(0), 2), Some((item("a2"), lane("a"))));
+        assert_eq!(queue.pop(at(0), 2), None, "two of it are running");
+        queue.add(item("b1"), lane("b"), at(0));
+        assert_eq!(queue.pop(at(0), 2), Some((item("b1"), lane("b"))));
+        queue.done(&item("a1"), Finished::Done(None), at(0));
+        assert_eq!(queue.pop(at(0), 2), Some((item("a3"), lane("a"))));
+    }
+
+    #[test]
+    fn objects_that_rest_are_forgotten() {
+        let mut queue = queue();
+        for number in 0..200 {
+            let object = item(&format!("a{number}"));
+            let time = number * 10_000;
+            queue.add(object.clone(), lane("a"), at(time));
+            assert_eq!(pop(&mut queue, time), Some(object.clone()));
+            queue.done(&object, Finished::Done(None), at(time));
+        }
+        assert!(queue.entries.len() <= 64, "{}", queue.entries.len());
+        assert!(queue.running.is_empty());
     }
 
     #[test]
@@ -366,14 +424,14 @@ mod tests {
         let mut waits = Vec::new();
         queue.add(item("a"), lane("c"), now);
         for _ in 0..3 {
-            queue.pop(now).unwrap();
+            queue.pop(now, 64).unwrap();
             queue.done(&item("a"), Finished::Failed(None), now);
             let due = queue.next_due().unwrap();
             waits.push(due.duration_since(now).as_millis());
             now = due;
         }
         assert_eq!(waits, [50, 100, 200]);
-        queue.pop(now).unwrap();
+        queue.pop(now, 64).unwrap();
         assert_eq!(queue.done(&item("a"), Finished::Done(None), now), 0);
     }
 
@@ -397,7 +455,7 @@ mod tests {
     fn a_requeue_after_success_waits_its_time() {
         let mut queue = queue();
         queue.add(item("a"), lane("c"), at(0));
-        queue.pop(at(0)).unwrap();
+        pop(&mut queue, 0).unwrap();
         queue.done(
             &item("a"),
             Finished::Done(Some(Duration::from_secs(5))),

@@ -1,7 +1,10 @@
 //! The one place that writes to the API server. Each answer goes into the cache at once, so that
 //! the next decision sees what this one did.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::Method;
@@ -392,11 +395,14 @@ impl Writer {
         content_type: &str,
         body: &impl Serialize,
     ) -> Result<Arc<Object>, Error> {
+        let began = self.clock.now();
         let answer = self
             .send(method, resource, path, content_type, body)
             .await?;
         let object = Arc::new(Object::from_bytes(answer)?);
-        self.pace.wrote(object.cluster_key(), self.clock.now());
+        let now = self.clock.now();
+        let took = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+        self.pace.wrote(object.cluster_key(), took, now);
         if object.is_deleting() && object.finalizers().is_empty() {
             // The last finalizer went with this write, and the object with it.
             self.cache.forget(resource, &object);

@@ -1,7 +1,7 @@
 //! The ports that providers are given, on a [`Runtime`].
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -28,25 +28,53 @@ const FIELD_MANAGER: &str = "capi-provider";
 
 /// Slots of all objects of one provider.
 #[derive(Clone, Default)]
-pub(crate) struct SlotTable(Arc<Mutex<BTreeMap<(String, String), ObjectKey>>>);
+pub(crate) struct SlotTable(Arc<Mutex<HeldBy>>);
+
+/// A scope and a slot in it.
+type Slot = (String, String);
+
+#[derive(Default)]
+struct HeldBy {
+    holders: BTreeMap<Slot, ObjectKey>,
+    slots: BTreeMap<ObjectKey, BTreeSet<Slot>>,
+}
 
 impl SlotTable {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), ObjectKey>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HeldBy> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives back all that an object holds.
     pub(crate) fn release(&self, holder: &ObjectKey) {
-        self.lock().retain(|_, held_by| held_by != holder);
+        let mut held = self.lock();
+        for slot in held.slots.remove(holder).unwrap_or_default() {
+            held.holders.remove(&slot);
+        }
     }
 
     pub(crate) fn take(&self, holder: &ObjectKey, scope: &str, slot: &str) -> bool {
-        match self.lock().entry((scope.to_owned(), slot.to_owned())) {
-            Entry::Vacant(free) => {
-                free.insert(holder.clone());
-                true
+        let mut held = self.lock();
+        let slot = (scope.to_owned(), slot.to_owned());
+        if let Some(known) = held.holders.get(&slot) {
+            return known == holder;
+        }
+        held.holders.insert(slot.clone(), holder.clone());
+        held.slots.entry(holder.clone()).or_default().insert(slot);
+        true
+    }
+
+    fn give_back(&self, holder: &ObjectKey, scope: &str, slot: &str) {
+        let mut held = self.lock();
+        let slot = (scope.to_owned(), slot.to_owned());
+        if held.holders.get(&slot) != Some(holder) {
+            return;
+        }
+        held.holders.remove(&slot);
+        if let Some(slots) = held.slots.get_mut(holder) {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                held.slots.remove(holder);
             }
-            Entry::Occupied(held) => held.get() == holder,
         }
     }
 }
@@ -62,11 +90,7 @@ impl Slots for HeldSlots {
     }
 
     fn give_back(&self, scope: &str, slot: &str) {
-        let key = (scope.to_owned(), slot.to_owned());
-        let mut table = self.table.lock();
-        if table.get(&key) == Some(&self.holder) {
-            table.remove(&key);
-        }
+        self.table.give_back(&self.holder, scope, slot);
     }
 }
 

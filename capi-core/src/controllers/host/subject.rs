@@ -509,14 +509,37 @@ pub(crate) fn rbac_of_clones(kind: &ResourceType) -> Vec<PolicyRule> {
     ]
 }
 
-/// Wakes all objects of a kind that bear the name of the Cluster that changed.
+/// Wakes all objects of a kind that bear the name of the Cluster that changed, unless only what the
+/// Cluster sums up of its machines did: that changes with every machine, and may be of thousands.
 pub(crate) fn of_cluster(kind: &ResourceType) -> Watch {
     let kind = kind.clone();
     Watch::kind(Cluster::KIND.into(), move |runtime, change| {
+        if let (Some(old), Some(new)) = (&change.old, &change.new)
+            && matters(old).is_some_and(|before| matters(new) == Some(before))
+        {
+            return Vec::new();
+        }
         let store = runtime.cache().store(&kind);
         let objects = store.of_cluster(change.object().key());
         objects.iter().map(|object| object.key().clone()).collect()
     })
+}
+
+/// What a Cluster says that is no sum of its machines.
+fn matters(cluster: &Arc<Object>) -> Option<impl PartialEq + use<>> {
+    let typed = cluster.decode::<Cluster>().ok()?;
+    let status = &typed.status;
+    Some((
+        (cluster.uid().to_owned(), cluster.generation()),
+        cluster.is_deleting(),
+        (
+            typed.metadata.labels.clone(),
+            typed.metadata.annotations.clone(),
+        ),
+        status.initialization.clone(),
+        status.failure_domains.clone(),
+        is_true(&status.conditions, types::CONTROL_PLANE_INITIALIZED),
+    ))
 }
 
 fn to_value<K: ProviderKind>(typed: &K) -> Result<Value, Error> {

@@ -68,13 +68,39 @@ impl MachineSetController {
         if count < desired || unhealthy {
             facts.preflight = preflight(runtime, &key, &cluster, &object, &facts).await?;
         }
-        let incomplete = incomplete(runtime, set, &templates, suspects).await?;
+        let incomplete = self.incomplete(runtime, set, &templates, suspects).await?;
         Ok(Collected {
             facts,
             templates,
             incomplete,
             names: Vec::new(),
         })
+    }
+
+    /// Of the machines that have no infrastructure yet, those for which nobody made the objects.
+    /// Those that have them are asked about again only when they change.
+    async fn incomplete(
+        &self,
+        runtime: &Runtime,
+        set: &SetObject,
+        templates: &FoundTemplates,
+        suspects: Vec<String>,
+    ) -> Result<Vec<Arc<Object>>, Error> {
+        let store = runtime.cache().store(&machines());
+        let (mut incomplete, mut complete) = (Vec::new(), Vec::new());
+        for name in suspects {
+            let key = ObjectKey::new(set.metadata.namespace.as_str(), name.as_str());
+            let Some(object) = store.get(&key) else {
+                continue;
+            };
+            match super::make::missing(runtime, &object, templates).await? {
+                None => complete.push(name),
+                Some(missing) if missing.is_empty() => {}
+                Some(_) => incomplete.push(object),
+            }
+        }
+        self.rows.complete(&set.metadata.uid, &complete);
+        Ok(incomplete)
     }
 
     fn counts(
@@ -100,29 +126,6 @@ impl MachineSetController {
     }
 }
 
-/// Of the machines that have no infrastructure yet, those for which nobody made the objects.
-async fn incomplete(
-    runtime: &Runtime,
-    set: &SetObject,
-    templates: &FoundTemplates,
-    suspects: Vec<String>,
-) -> Result<Vec<Arc<Object>>, Error> {
-    let store = runtime.cache().store(&machines());
-    let mut incomplete = Vec::new();
-    for name in suspects {
-        let key = ObjectKey::new(set.metadata.namespace.as_str(), name.as_str());
-        let Some(object) = store.get(&key) else {
-            continue;
-        };
-        if !super::make::missing(runtime, &object, templates)
-            .await?
-            .is_empty()
-        {
-            incomplete.push(object);
-        }
-    }
-    Ok(incomplete)
-}
 
 fn deployment(
     runtime: &Runtime,

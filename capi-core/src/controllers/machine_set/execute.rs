@@ -528,6 +528,7 @@ impl Work<'_> {
         let work = collected.incomplete.iter().cloned().map(|machine| {
             async move {
                 let kinds = missing(self.runtime, &machine, templates).await?;
+                let kinds = kinds.unwrap_or_default();
                 complete(self.runtime, &machine, templates, &kinds).await
             }
             .boxed()

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::SetObject;
 use crate::{
-    api::{ContractVersionedObjectReference, MachineSpec},
+    api::{ContractVersionedObjectReference, Machine, MachineSpec},
     contract::{CloneTemplate, Metadata, clone_template, object::group_of},
     controllers::sets::{self, FoundTemplates, machines, reference_to_clone},
     plan::{
@@ -80,7 +80,8 @@ pub(super) fn clone_kind(
 }
 
 /// Which of the objects that a Machine is made of do not exist, although they are named as they
-/// would be made from the set's templates.
+/// would be made from the set's templates; `None` when all are known to be there, or to be none of
+/// the set's.
 ///
 /// # Errors
 /// When their kinds cannot be listed.
@@ -88,23 +89,29 @@ pub(super) async fn missing(
     runtime: &Runtime,
     machine: &Object,
     templates: &FoundTemplates,
-) -> Result<Vec<TemplateKind>, Error> {
-    let machine = sets::machine(machine)?;
+) -> Result<Option<Vec<TemplateKind>>, Error> {
+    let key = machine.key();
+    let machine = machine.decode::<Machine>()?;
     let spec = &machine.spec;
     let references = [
         (TemplateKind::Bootstrap, spec.bootstrap.config_ref.as_ref()),
         (TemplateKind::Infrastructure, Some(&spec.infrastructure_ref)),
     ];
-    let mut missing = Vec::new();
+    let (mut missing, mut known) = (Vec::new(), true);
     for (kind, reference) in references {
-        let (Some(reference), Some(template)) = (reference, templates.of(kind)) else {
+        let Some(reference) = reference else { continue };
+        let Some(template) = templates.of(kind) else {
+            known = false;
             continue;
         };
         let template_kind = template.resource.kind();
         let made = template_kind.strip_suffix("Template") == Some(&reference.kind)
-            && reference.name == machine.metadata.name
-            && template.object.is_some();
+            && reference.name == *key.name;
         if !made {
+            continue;
+        }
+        if template.object.is_none() {
+            known = false;
             continue;
         }
         let resource = ResourceType::by_convention(
@@ -112,12 +119,11 @@ pub(super) async fn missing(
             template.resource.version(),
             &reference.kind,
         );
-        let key = ObjectKey::new(machine.metadata.namespace.as_str(), reference.name.as_str());
-        if runtime.cache().synced(&resource).await?.get(&key).is_none() {
+        if runtime.cache().synced(&resource).await?.get(key).is_none() {
             missing.push(kind);
         }
     }
-    Ok(missing)
+    Ok((!known || !missing.is_empty()).then_some(missing))
 }
 
 /// Makes objects that a Machine is made of. Doing it again is harmless.

@@ -133,6 +133,18 @@ impl Rows {
         work(entry)
     }
 
+    /// Machines of an owner were found to have the objects that they are made of.
+    pub(crate) fn complete(&self, owner: &str, machines: &[String]) {
+        if machines.is_empty() {
+            return;
+        }
+        if let Some(entry) = self.shared.lock().get_mut(owner) {
+            for machine in machines {
+                entry.incomplete.remove(machine);
+            }
+        }
+    }
+
     /// Forgets an owner that is gone.
     pub(crate) fn forget(&self, owner: &str) {
         self.shared.lock().remove(owner);

@@ -14,7 +14,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::infrastructure::{ReferenceIdentity, address};
+use super::{
+    infrastructure::{ReferenceIdentity, address},
+    inventory::Inventory,
+};
 use crate::{
     clock::Clock,
     embedded::{self, ApiServer},
@@ -73,9 +76,21 @@ struct ClusterRecord {
 
 #[derive(Default)]
 struct State {
-    machines: BTreeMap<u32, MachineRecord>,
+    machines: Inventory,
     clusters: BTreeMap<ObjectKey, ClusterRecord>,
     workloads: BTreeMap<ObjectKey, Workload>,
+}
+
+impl State {
+    fn remove(&mut self, number: u32) -> Option<MachineRecord> {
+        let record = self.machines.remove(number)?;
+        if let Some(cluster) = key_of(&record.cluster)
+            && let Some(workload) = self.workloads.get_mut(&cluster)
+        {
+            workload.registered.remove(&number);
+        }
+        Some(record)
+    }
 }
 
 struct Workload {
@@ -219,7 +234,7 @@ impl Datacenter {
             return Ok(false);
         }
         self.write_file(&machine_file(&record), &record)?;
-        self.state().machines.insert(record.number, record.clone());
+        self.state().machines.insert(record.clone());
         self.tell(&DatacenterEvent::Placed(record));
         Ok(true)
     }
@@ -245,7 +260,7 @@ impl Datacenter {
     /// The machines that exist, by number.
     #[must_use]
     pub fn machines(&self) -> Vec<MachineRecord> {
-        self.state().machines.values().cloned().collect()
+        self.state().machines.iter().cloned().collect()
     }
 
     /// Makes a machine vanish, as a careless person would.
@@ -254,11 +269,7 @@ impl Datacenter {
     /// When its file cannot be removed.
     pub fn lose(&self, number: u32) -> io::Result<()> {
         let record = {
-            let mut state = self.state();
-            for workload in state.workloads.values_mut() {
-                workload.registered.remove(&number);
-            }
-            state.machines.remove(&number)
+            self.state().remove(number)
         };
         let Some(record) = record else {
             return Ok(());
@@ -282,12 +293,17 @@ impl Datacenter {
         ReferenceConnector(self.clone())
     }
 
-    pub(super) fn capacity(&self) -> u32 {
-        self.0.settings.capacity
+    /// The smallest number that no machine has and that may be taken.
+    pub(super) fn choose(&self, take: impl Fn(u32) -> bool) -> Option<u32> {
+        let state = self.state();
+        let mut free = state.machines.free();
+        free.by_ref()
+            .take_while(|number| *number <= self.0.settings.capacity)
+            .find(|number| take(*number))
     }
 
-    pub(super) fn exists(&self, number: u32) -> bool {
-        self.state().machines.contains_key(&number)
+    fn exists(&self, number: u32) -> bool {
+        self.state().machines.contains(number)
     }
 
     /// Takes as long as a call takes, and fails if a fault says so.
@@ -304,7 +320,7 @@ impl Datacenter {
     }
 
     pub(in crate::testing) fn find(&self, identity: &ReferenceIdentity) -> Found {
-        match self.state().machines.get(&identity.number) {
+        match self.state().machines.get(identity.number) {
             None => Found::Nothing,
             Some(record) if record.mark == identity.mark => Found::Ours,
             Some(_) => Found::Foreign,
@@ -332,7 +348,7 @@ impl Datacenter {
         };
         self.write_file(&machine_file(&record), &record)?;
         let mut state = self.state();
-        state.machines.insert(record.number, record.clone());
+        state.machines.insert(record.clone());
         let cluster = state.clusters.entry(boot.cluster).or_default();
         if record.control_plane && cluster.initialized {
             cluster.members.insert(record.name.clone());
@@ -347,15 +363,10 @@ impl Datacenter {
         &self,
         identity: &ReferenceIdentity,
     ) -> Result<(), ProviderError> {
-        let record = self.state().machines.get(&identity.number).cloned();
+        let record = self.state().machines.get(identity.number).cloned();
         let Some(record) = record else { return Ok(()) };
         self.remove_file(&machine_file(&record))?;
-        let mut state = self.state();
-        state.machines.remove(&identity.number);
-        for workload in state.workloads.values_mut() {
-            workload.registered.remove(&identity.number);
-        }
-        drop(state);
+        self.state().remove(identity.number);
         self.tell(&DatacenterEvent::Destroyed(record));
         Ok(())
     }
@@ -364,7 +375,7 @@ impl Datacenter {
         let created = self
             .state()
             .machines
-            .get(&identity.number)
+            .get(identity.number)
             .map(|record| record.created);
         let now = self.0.clock.now();
         let left = created
@@ -380,13 +391,9 @@ impl Datacenter {
     pub(super) fn is_running(&self, cluster: &ObjectKey, name: &str) -> bool {
         let cluster = cluster.to_string();
         let now = self.0.clock.now();
-        self.state().machines.values().any(|record| {
-            record.name == name
-                && record.cluster == cluster
-                && record
-                    .created
-                    .checked_add(self.0.settings.start)
-                    .is_ok_and(|started| started <= now)
+        self.state().machines.named(&cluster, name).any(|record| {
+            let started = record.created.checked_add(self.0.settings.start);
+            started.is_ok_and(|started| started <= now)
         })
     }
 
@@ -455,7 +462,7 @@ impl Datacenter {
     ) -> Result<(), ProviderError> {
         let (client, record) = {
             let mut state = self.state();
-            let Some(record) = state.machines.get(&identity.number).cloned() else {
+            let Some(record) = state.machines.get(identity.number).cloned() else {
                 return Ok(());
             };
             let Some(cluster) = key_of(&record.cluster) else {
@@ -542,14 +549,9 @@ impl Datacenter {
     }
 }
 
-type Inventory = (
-    BTreeMap<u32, MachineRecord>,
-    BTreeMap<ObjectKey, ClusterRecord>,
-);
-
 /// What a directory holds.
-fn read(directory: &Path) -> io::Result<Inventory> {
-    let (mut machines, mut clusters) = Inventory::default();
+fn read(directory: &Path) -> io::Result<(Inventory, BTreeMap<ObjectKey, ClusterRecord>)> {
+    let (mut machines, mut clusters) = (Inventory::default(), BTreeMap::new());
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let name = path
@@ -571,7 +573,7 @@ fn read(directory: &Path) -> io::Result<Inventory> {
             }
         } else if stem.starts_with("machine-") {
             let record: MachineRecord = serde_json::from_slice(&text)?;
-            machines.insert(record.number, record);
+            machines.insert(record);
         }
     }
     Ok((machines, clusters))
@@ -612,8 +614,7 @@ impl Connector for ReferenceConnector {
             let key = cluster.to_string();
             let machines: Vec<_> = state
                 .machines
-                .values()
-                .filter(|record| record.cluster == key)
+                .of_cluster(&key)
                 .map(|record| ReferenceIdentity {
                     number: record.number,
                     mark: record.mark.clone(),

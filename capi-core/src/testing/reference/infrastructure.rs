@@ -110,9 +110,8 @@ impl Infrastructure for ReferenceInfrastructure {
         };
         self.0.refresh()?;
         let slots = cx.context.slots();
-        let taken =
-            |number: u32| self.0.exists(number) || !slots.take("machine", &number.to_string());
-        match (1..=self.0.capacity()).find(|number| !taken(*number)) {
+        let take = |number: u32| slots.take("machine", &number.to_string());
+        match self.0.choose(take) {
             Some(number) => Ok(Progress::Ready(ReferenceIdentity { number, mark })),
             None => Ok(Progress::waiting(
                 "capacity",

@@ -8,6 +8,7 @@ mod bootstrap;
 mod control_plane;
 mod datacenter;
 mod infrastructure;
+mod inventory;
 mod kinds;
 mod manifest;
 
