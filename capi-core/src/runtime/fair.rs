@@ -308,6 +308,21 @@ impl<T: Send + 'static> Drop for Fair<T> {
     }
 }
 
+/// Lets others go on before this does. Work that writes much at once to a server in this process
+/// would otherwise do all of it in one poll.
+pub(crate) async fn others_first() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        // At once, so that whoever polls many at a time sees it, and stops.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 async fn drive<T: Send + 'static>(shared: Arc<Shared<T>>) {
     loop {
         match shared.take() {

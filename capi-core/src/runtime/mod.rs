@@ -30,6 +30,7 @@ pub use controller::{
 };
 pub use error::Error;
 pub use external::{External, custom_resource_definitions};
+pub(crate) use fair::others_first;
 pub use lease::LeaseConfig;
 pub use manager::{Manager, ManagerBuilder, RESYNC, Runtime, secrets};
 pub use metrics::Metrics;

@@ -12,7 +12,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Cache, Error, Metrics, Object, ObjectKey, Pace, ResourceType, query};
+use super::{
+    Cache, Error, Metrics, Object, ObjectKey, Pace, ResourceType, fair::others_first, query,
+};
 use crate::clock::Clock;
 
 /// What happens to the objects that a deleted one owns.
@@ -409,6 +411,7 @@ impl Writer {
         } else {
             self.cache.observe(resource, Arc::clone(&object));
         }
+        others_first().await;
         Ok(object)
     }
 

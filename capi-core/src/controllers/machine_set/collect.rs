@@ -126,7 +126,6 @@ impl MachineSetController {
     }
 }
 
-
 fn deployment(
     runtime: &Runtime,
     key: &ObjectKey,

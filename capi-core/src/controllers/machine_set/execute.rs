@@ -25,7 +25,7 @@ use crate::{
         row::Name,
         set_status::TemplateKind,
     },
-    runtime::{Error, Object, ObjectKey, Propagation, ResourceType, Runtime},
+    runtime::{Error, Object, ObjectKey, Propagation, ResourceType, Runtime, others_first},
 };
 
 /// The field manager of labels and annotations of the objects that machines are made of.
@@ -40,6 +40,8 @@ const KEPT: [&str; 3] = [
 
 /// Writes of one kind that are under way at once.
 const AT_ONCE: usize = 40;
+/// Machines that are thought out before others get their turn.
+const AT_A_TIME: u32 = 32;
 
 impl MachineSetController {
     /// Does all actions; a failure of one does not keep the others from being done.
@@ -182,13 +184,17 @@ impl MachineSetController {
         count: u32,
     ) -> Result<(), Error> {
         let mut names = collected.names.iter();
-        let new: Vec<NewMachine> = (0..count)
-            .map(|_| match names.next() {
+        let mut new = Vec::new();
+        for number in 0..count {
+            if number % AT_A_TIME == AT_A_TIME - 1 {
+                others_first().await;
+            }
+            let machine = match names.next() {
                 Some(key) => Ok(NewMachine::named(work.set, key.name.to_string())),
                 None => NewMachine::of(work.set, work.runtime.next_seed()),
-            })
-            .collect::<Result<_, _>>()
-            .map_err(|error| Error::Missing(error.to_string()))?;
+            };
+            new.push(machine.map_err(|error| Error::Missing(error.to_string()))?);
+        }
         let uid = &work.set.metadata.uid;
         // Noted before the first write, so that a dropped future forgets nothing.
         self.note(uid, |noted| {

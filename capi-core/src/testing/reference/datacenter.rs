@@ -268,9 +268,7 @@ impl Datacenter {
     /// # Errors
     /// When its file cannot be removed.
     pub fn lose(&self, number: u32) -> io::Result<()> {
-        let record = {
-            self.state().remove(number)
-        };
+        let record = { self.state().remove(number) };
         let Some(record) = record else {
             return Ok(());
         };
