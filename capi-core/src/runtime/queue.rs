@@ -442,7 +442,7 @@ mod tests {
         let mut waits = Vec::new();
         queue.add(item("a"), lane("c"), now);
         for _ in 0..4 {
-            queue.pop(now).unwrap();
+            queue.pop(now, 64).unwrap();
             queue.done(&item("a"), Finished::Overtaken, now);
             let due = queue.next_due().unwrap_or(now);
             waits.push(due.duration_since(now).as_millis());
