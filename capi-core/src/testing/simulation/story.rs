@@ -92,6 +92,17 @@ impl Story {
             self.world.faults.set_active(active);
         }
         self.resume().await;
+        // Who deletes a Cluster that no controller ever saw deletes nothing but the Cluster.
+        let mut left = CONVERGENCE;
+        while !self.is_seen().await {
+            self.pass(LOOK).await?;
+            left = left.saturating_sub(LOOK);
+            if left.is_zero() {
+                let what = "nobody has seen the Cluster".to_owned();
+                self.world.violate(Rule::Converges, what);
+                return None;
+            }
+        }
         self.world.act(Action::Delete, "");
         self.deleted = true;
         self.send(Method::DELETE, CLUSTER, "application/json", &Value::Null)
@@ -100,6 +111,17 @@ impl Story {
         self.pass(pause).await?;
         self.world.faults.set_active(false);
         self.gone().await
+    }
+
+    /// Whether the Cluster bears its finalizer, and what it refers to belongs to it.
+    async fn is_seen(&self) -> bool {
+        let cluster = self.get(CLUSTER).await.unwrap_or_default();
+        let mut seen = cluster["metadata"]["finalizers"].is_array();
+        for path in [&*format!("{REFERENCE}/referenceclusters/c"), CONTROL_PLANE] {
+            let object = self.get(path).await.unwrap_or_default();
+            seen &= object["metadata"]["ownerReferences"].is_array();
+        }
+        seen
     }
 
     /// Lets time pass; `None` once a rule is broken.
