@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_node_is_the_machine_of_its_uuid_in_any_case_and_byte_order() {
-        let machine = machine(&format!("proxmox://{UUID}"));
+        let machine = machine(&format!("vm://{UUID}"));
         for uuid in [
             UUID.to_owned(),
             UUID.to_uppercase(),
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_node_of_a_machine_that_is_gone_is_not_the_one_that_has_its_address_now() {
-        let machine = machine(&format!("proxmox://{UUID}"));
+        let machine = machine(&format!("vm://{UUID}"));
         let stale = node("1cfe9a90-d0ad-4196-a9c8-8110504edb54", "10.10.10.11");
         assert!(!is(&stale, &machine));
     }
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn addresses_decide_where_a_side_has_no_uuid() {
         assert!(is(&node(UUID, "10.10.10.11"), &machine("metal://rack-1/7")));
-        let machine = machine(&format!("proxmox://{UUID}"));
+        let machine = machine(&format!("vm://{UUID}"));
         assert!(is(&node("", "10.10.10.11"), &machine));
         assert!(is(&node("Not Settable", "10.10.10.11"), &machine));
         assert!(!is(&node("", "10.10.10.12"), &machine));
