@@ -19,7 +19,8 @@ use std::{
 };
 
 use capi_core::embedded::{ApiServer, Audit, Record, User, https::Https, install_with};
-use capi_examples::{failure, output};
+use capi_core::provider::with_causes;
+use capi_examples::output;
 use clap::Parser;
 use secrecy::ExposeSecret;
 
@@ -97,7 +98,7 @@ fn private_file(path: &Path, content: &str) -> io::Result<()> {
 
 /// Says which file it is that went wrong.
 fn at<T, E: std::error::Error + 'static>(path: &Path, result: Result<T, E>) -> Result<T, Error> {
-    result.map_err(|error| format!("{}: {}", path.display(), failure::chain(&error)).into())
+    result.map_err(|error| format!("{}: {}", path.display(), with_causes(&error)).into())
 }
 
 /// A server with what the options ask for.
@@ -178,7 +179,7 @@ async fn main() -> ExitCode {
     match run(&Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("plane: {}", failure::chain(&*error));
+            eprintln!("plane: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }

@@ -26,8 +26,9 @@ mod steps;
 mod tree;
 mod view;
 
+use capi_core::provider::with_causes;
 use capi_core::{clock::Clock, pki::PrivateKey};
-use capi_examples::{failure::chain, lab::Lab, output};
+use capi_examples::{lab::Lab, output};
 use capi_provider_proxmox::provider::Belonging;
 use clap::Parser as _;
 
@@ -57,7 +58,7 @@ async fn main() -> std::process::ExitCode {
     match run(&arguments).await {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("quickstart: {}", chain(&*error));
+            eprintln!("quickstart: {}", with_causes(&*error));
             std::process::ExitCode::FAILURE
         }
     }

@@ -40,7 +40,7 @@ impl Plane {
             .listen(([127, 0, 0, 1], port).into())
             .start()
             .await
-            .map_err(|error| format!("--port {port}: {}", crate::chain(&error)))?;
+            .map_err(|error| format!("--port {port}: {}", crate::with_causes(&error)))?;
         let kubeconfig = https.kubeconfig(&User::admin())?;
         directory.write("kubeconfig", kubeconfig.expose_secret().as_bytes())?;
         Ok(Self {

@@ -7,7 +7,6 @@
 struct Readme;
 
 pub mod deployment;
-pub mod failure;
 pub mod lab;
 pub mod objects;
 pub mod output;

@@ -13,10 +13,7 @@ use super::{
     execute::{Ending, Execution, act},
 };
 use crate::{
-    api::{
-        Cluster, ClusterStatus, Machine, MachineCounters, MachineDeployment, MachineSet, Time,
-        labels,
-    },
+    api::{Cluster, Machine, MachineDeployment, MachineSet, Time, labels},
     contract::{ControlPlaneView, InfraClusterView, Object as Facts},
     plan::{
         Action, ActionFailure,
@@ -126,7 +123,7 @@ impl ClusterController {
         let due = before.initialization != after.initialization
             || initialized
             || becomes(types::AVAILABLE)
-            || plan.blocked_on.is_empty() && plan.errors.is_empty() && is_at_rest(facts, after);
+            || cluster::is_at_rest(facts, &plan);
         let status = execution.status_patch(before, after)?;
         let status = status.filter(|_| plan.status_changed);
         let hold = execution.hold(&status, due || status.is_none());
@@ -144,30 +141,6 @@ impl ClusterController {
             })
             .await
     }
-}
-
-/// Whether all machines are as they are wanted.
-fn is_at_rest(facts: &ClusterFacts, status: &ClusterStatus) -> bool {
-    let even = |counters: &MachineCounters| {
-        [
-            counters.replicas,
-            counters.ready_replicas,
-            counters.available_replicas,
-            counters.up_to_date_replicas,
-        ]
-        .into_iter()
-        .all(|count| count == counters.desired_replicas)
-    };
-    let workers = facts.descendants.iter().all(|descendants| {
-        let mut told = descendants.machine_deployments.iter();
-        // One that is deleted, or that does not say yet how many it has, is not at rest.
-        told.all(|group| group.replicas.is_some() && !group.metadata.is_deleting())
-    });
-    !facts.cluster.metadata.is_deleting()
-        && status.control_plane.desired_replicas.is_some()
-        && even(&status.control_plane)
-        && even(&status.workers)
-        && workers
 }
 
 /// What is known of the kubeconfig of a Cluster without control plane object.

@@ -43,7 +43,7 @@ pub use control_plane::{
     BootstrapObject, ControlPlane, ControlPlaneContext, ControlPlaneHealth, ControlPlaneMachine,
     DesiredControlPlane, MachineHealth,
 };
-pub use error::{ErrorClass, ProviderError};
+pub use error::{ErrorClass, ProviderError, with_causes};
 pub use infrastructure::{
     ClusterContext, ClusterFacts, Identity, Infrastructure, MachineContext, MachineFacts,
     PROVISIONED, Recorded,

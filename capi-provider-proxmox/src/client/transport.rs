@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::error::TransportError;
 use super::tls::{TlsTrust, certificate_problem};
-use capi_core::clock::Clock;
+use capi_core::{clock::Clock, provider::with_causes};
 
 /// Longest answer that is held in memory.
 const LONGEST_ANSWER: usize = 32 * 1024 * 1024;
@@ -112,10 +112,10 @@ impl Transport for HttpsTransport {
                 } else if error.is_connect() {
                     TransportError::Connect {
                         endpoint: endpoint.clone(),
-                        reason: chain(&error),
+                        reason: with_causes(&error),
                     }
                 } else {
-                    TransportError::Broken(chain(&error))
+                    TransportError::Broken(with_causes(&error))
                 }
             })?;
         let (parts, body) = response.into_parts();
@@ -126,24 +126,9 @@ impl Transport for HttpsTransport {
                 if error.is::<LengthLimitError>() {
                     TransportError::TooLong(LONGEST_ANSWER)
                 } else {
-                    TransportError::Broken(chain(error.as_ref()))
+                    TransportError::Broken(with_causes(error.as_ref()))
                 }
             })?;
         Ok(http::Response::from_parts(parts, body.to_bytes()))
     }
-}
-
-/// An error with its causes, without repeating what a cause already says.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -21,7 +21,7 @@ use super::{ActionFailure, Plan, condition::Conditions, delete::machine::Deletio
 use crate::{
     api::{
         ApiEndpoint, ClusterSpec, ClusterStatus, Condition, ConditionGate, ConditionStatus,
-        MachineStatus, StatusVersion, finalizers, labels,
+        MachineCounters, MachineStatus, StatusVersion, finalizers, labels,
     },
     contract::{ControlPlaneView, InfraClusterView, Metadata, Object},
 };
@@ -174,6 +174,34 @@ impl ClusterSpecChange {
 
 /// What is to be done about a Cluster.
 pub type ClusterPlan = Plan<ClusterSpecChange, ClusterStatus>;
+
+/// Whether all machines are as they are wanted, so that nothing more is on its way.
+#[must_use]
+pub fn is_at_rest(facts: &ClusterFacts, plan: &ClusterPlan) -> bool {
+    let status = &plan.status;
+    let even = |counters: &MachineCounters| {
+        [
+            counters.replicas,
+            counters.ready_replicas,
+            counters.available_replicas,
+            counters.up_to_date_replicas,
+        ]
+        .into_iter()
+        .all(|count| count == counters.desired_replicas)
+    };
+    let workers = facts.descendants.iter().all(|descendants| {
+        let mut told = descendants.machine_deployments.iter();
+        // One that is deleted, or that does not say yet how many it has, is not at rest.
+        told.all(|group| group.replicas.is_some() && !group.metadata.is_deleting())
+    });
+    plan.blocked_on.is_empty()
+        && plan.errors.is_empty()
+        && !facts.cluster.metadata.is_deleting()
+        && status.control_plane.desired_replicas.is_some()
+        && even(&status.control_plane)
+        && even(&status.workers)
+        && workers
+}
 
 /// Plans for one Cluster.
 #[must_use]

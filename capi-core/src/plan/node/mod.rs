@@ -4,6 +4,8 @@
 //! Node's resource version, and nothing when nothing changes. Labels, annotations and taints that
 //! did not come from the Machine are never touched.
 
+mod identity;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,8 @@ use crate::{
     },
     contract::{Metadata, Object},
 };
+
+pub use identity::NodeIdentity;
 
 /// Taint that bootstrap providers may set and that goes when labels were synced first.
 pub const UNINITIALIZED_TAINT: &str = "node.cluster.x-k8s.io/uninitialized";
